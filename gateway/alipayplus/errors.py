@@ -6,42 +6,42 @@ What Alipay+ itself answers, F and U too, is a value and no error: see `gateway.
 from gateway.errors import GatewayError
 
 
-class Overloaded(GatewayError):  # noqa: N818 - named as the failure in the table
+class Overloaded(GatewayError):
     """No place among `max_in_flight` came free in time. Nothing was sent."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("OVERLOADED", reason, headers=(("Retry-After", "1"),))
 
 
-class Unreachable(GatewayError):  # noqa: N818 - as above
+class Unreachable(GatewayError):
     """No connection could be made. Nothing was sent."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("ALIPAYPLUS_UNREACHABLE", reason)
 
 
-class TimedOut(GatewayError):  # noqa: N818 - as above
+class TimedOut(GatewayError):
     """The request was sent and no whole answer came in time: the outcome is unknown."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("ALIPAYPLUS_TIMEOUT", reason)
 
 
-class ConnectionLost(GatewayError):  # noqa: N818 - as above
+class ConnectionLost(GatewayError):
     """The connection ended after bytes of the request may have gone out: the outcome is unknown."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("ALIPAYPLUS_CONNECTION_LOST", reason)
 
 
-class ResponseInvalid(GatewayError):  # noqa: N818 - as above
+class ResponseInvalid(GatewayError):
     """The answer is not what the specification says: not JSON, no result, a contradictory result (protocol section 2)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("ALIPAYPLUS_RESPONSE_INVALID", reason)
 
 
-class SignatureInvalid(GatewayError):  # noqa: N818 - as above
+class SignatureInvalid(GatewayError):
     """The answer can't be shown to come from Alipay+ (protocol section 3). Its content is not to be used."""
 
     def __init__(self, reason: str) -> None:

@@ -20,7 +20,7 @@ ABSENT: Final = Raw(b"")
 """The default of a Raw field: what its value is when the field is not there. (`Raw | None` would take nothing but null.)"""
 
 
-class NotStrictJson(ValueError):  # noqa: N818 - a verdict on a body; those who read it name the error
+class NotStrictJson(ValueError):
     """A body is not UTF-8, not JSON or not of the asked shape. The text is fixed: nothing of the body is in it."""
 
 
