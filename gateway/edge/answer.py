@@ -1,0 +1,114 @@
+"""The answers that the gateway gives itself: one JSON shape for every outcome (architecture, The app's contract).
+
+`Answer` writes exactly the headers that stand here: no Server, nothing added by the web server. Answers of the MPP's own
+upstreams do not pass through this module.
+"""
+
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import GatewayError, ResultStatus
+
+RETRY_AFTER_SECONDS: Final = 1
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+class Answer:
+    """A complete answer held in memory, with its status, its JSON body and extra headers.
+
+    It stands in for aiohttp's StreamResponse, of which the server needs `prepare`, `write_eof` and `keep_alive` only: that class
+    adds headers of its own and costs several times as much. `sent` is False when the client had gone before it was written.
+    """
+
+    __slots__ = ("body", "close", "headers", "keep_alive", "request_id", "sent", "size", "status")
+
+    def __init__(
+        self, status: int, body: bytes, request_id: str, *, headers: tuple[tuple[str, str], ...] = (), close: bool = False
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.request_id = request_id
+        self.headers = headers
+        self.close = close
+        self.keep_alive: bool | None = None
+        self.sent = False
+        self.size = 0
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write the whole answer, once, and wait until the client has taken most of it."""
+        if self.keep_alive is not None:
+            return
+        self.keep_alive = request.keep_alive and not self.close
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            self.keep_alive = False
+            return
+        body = b"" if request.method == "HEAD" else self.body
+        transport.write(self._head(request) + body)
+        self.sent = True
+        self.size = len(body)
+        await request.protocol._drain_helper()  # noqa: SLF001  aiohttp offers no other way to wait for the client
+
+    async def write_eof(self) -> None:
+        """Do nothing more: `prepare` wrote all of it."""
+
+    def _head(self, request: web.BaseRequest) -> bytes:
+        lines = [
+            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(self.body)}",
+            "Cache-Control: no-store",
+            f"X-Request-Id: {self.request_id}",
+            f"Date: {_date(int(time()))}",
+        ]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        if not self.keep_alive:
+            lines.append("Connection: close")
+        elif request.version < (1, 1):
+            lines.append("Connection: keep-alive")
+        return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+def result_body(
+    *, status: ResultStatus, code: str, message: str, source: str, request_id: str, header: bytes | None = None, data: bytes | None = None
+) -> bytes:
+    """Return the JSON that every outcome has; `header` and `data` are spliced in as the raw JSON text that they are."""
+    body = msgspec.json.encode(
+        {
+            "isSuccess": status == "S",
+            "resultCode": code,
+            "resultStatus": status,
+            "resultMessage": message,
+            "source": source,
+            "requestId": request_id,
+        }
+    )
+    if header is None and data is None:
+        return body
+    parts = [body[:-1]]
+    if header is not None:
+        parts += [b',"proxyResponseHeader":', header]
+    if data is not None:
+        parts += [b',"proxyResponseData":', data]
+    return b"".join((*parts, b"}"))
+
+
+def failure_answer(error: GatewayError, request_id: str, *, close: bool = False) -> Answer:
+    """Return the one answer of this failure. 503 carries Retry-After: nothing was sent, so repeating is safe."""
+    failure = error.failure
+    body = result_body(status=failure.result_status, code=failure.code, message=error.message, source="gateway", request_id=request_id)
+    headers = error.headers
+    if failure.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = (*headers, ("Retry-After", str(RETRY_AFTER_SECONDS)))
+    return Answer(failure.http_status, body, request_id, headers=headers, close=close)

@@ -1,0 +1,154 @@
+"""Logs: one access line a request on standard output, all else on standard error, both through one filter.
+
+What is logged comes from our own fixed texts and closed sets of fields: never headers, bodies, query values, credentials or the
+two SDK strings. Records of libraries keep their level, their logger's name and the type of their exception with the places it
+passed, but not its text, which may quote a client or a peer.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from time import monotonic
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from gateway.config.model import Log
+from gateway.config.values import Secret
+from gateway.telemetry.sink import Sink
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def add_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add `time`: UTC, ISO 8601 with microseconds."""
+    event["time"] = datetime.now(UTC).isoformat()
+    return event
+
+
+def show_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by the exception's type and the places it passed; its text may quote a client and is left out."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)
+        event["exception"] = type(error).__name__
+        event["places"] = [f"{frame.filename.rpartition('gateway/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+    return event
+
+
+class RepeatLimit:
+    """A processor that lets each event through at most `burst` times in `period` seconds, and then says how many were held back."""
+
+    def __init__(self, *, burst: int = 10, period: float = 10.0, now: Callable[[], float] = monotonic) -> None:
+        self._burst = burst
+        self._period = period
+        self._now = now
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Raise `structlog.DropEvent` for an event that has been said often enough."""
+        name, now = str(event.get("event")), self._now()
+        begun, count = self._seen.get(name, (now, 0))
+        if now - begun >= self._period:
+            if count > self._burst:
+                event["held_back"] = count - self._burst
+            begun, count = now, 0
+        self._seen[name] = (begun, count + 1)
+        if count >= self._burst:
+            raise structlog.DropEvent
+        return event
+
+
+def _json(event: EventDict, **_: Any) -> bytes:
+    return msgspec.json.encode(event)
+
+
+class _Lines:
+    """What structlog writes to: each rendered event is one line of the sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def msg(self, line: bytes | str) -> None:
+        self._sink.write((line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Forward(logging.Handler):
+    """Passes records of libraries (asyncio, aiohttp) on to our own log."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        say("a library reports a problem", library=record.name, exc_info=error)
+
+
+class AccessLog(Protocol):
+    """Takes access lines, if anybody wants them."""
+
+    access_enabled: bool
+
+    def access(self, fields: dict[str, Any]) -> None:
+        """Write one access line."""
+
+
+class Logs:
+    """The two log streams of one process. `access` takes the access lines, `log` everything else."""
+
+    def __init__(self, config: Log, *, on_drop: Callable[[int], None] = lambda _: None, out: int = 1, err: int = 2) -> None:
+        self._out, self._err = Sink(out, on_drop=on_drop), Sink(err, on_drop=on_drop)
+        self.access_enabled = config.access
+        level = _LEVELS[config.level]
+        self._access = _wrap(self._out, config.format, level=0, limited=False)
+        self.log = _wrap(self._err, config.format, level=level, limited=True)
+        self._hash = customer_hash(config.customer_hash_key)
+        self._forward = _Forward(self.log)
+        logging.basicConfig(handlers=[self._forward], level=logging.WARNING, force=True)
+
+    def access(self, fields: dict[str, Any]) -> None:
+        """Write one access line."""
+        if self.access_enabled:
+            self._access.info("request", **fields)
+
+    def customer(self, customer_id: str) -> str | None:
+        """Return the keyed hash under which this customer stands in the log, or None where no key is configured."""
+        return self._hash(customer_id) if self._hash else None
+
+    def close(self) -> None:
+        """Write what is held."""
+        logging.getLogger().removeHandler(self._forward)
+        self._out.close()
+        self._err.close()
+
+
+def customer_hash(key: Secret | None) -> Callable[[str], str] | None:
+    """Return the hash by which customers are named in the log: BLAKE2b under `key`, 16 hexadecimal digits."""
+    if key is None:
+        return None
+    secret = blake2b(key.reveal().encode(), digest_size=32).digest()
+    return lambda customer_id: blake2b(customer_id.encode(), key=secret, digest_size=8).hexdigest()
+
+
+def _wrap(sink: Sink, style: str, *, level: int, limited: bool) -> FilteringBoundLogger:
+    renderer: Any = structlog.dev.ConsoleRenderer(timestamp_key="time") if style == "console" else structlog.processors.JSONRenderer(_json)
+    steps: list[Any] = [RepeatLimit()] if limited else []
+    steps += [structlog.processors.add_log_level] if limited else []
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _Lines(sink),
+        processors=[*steps, add_time, show_exception, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    ).bind()
+    return logger

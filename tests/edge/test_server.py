@@ -1,0 +1,241 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from aiohttp import http_parser, web
+
+from gateway.edge.answer import Answer
+from gateway.edge.body import BodyLimits, read_body
+from gateway.edge.exchange import Exchange
+from gateway.edge.server import ParserMissing, require_c_parser
+from gateway.errors import GatewayError
+
+PATH = b"/alipayplus/v1/sdkProxy"
+
+
+def failure(raw: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    status, *fields = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in fields)}
+    return int(status.split(" ")[1]), headers, json.loads(body)
+
+
+async def test_a_request_is_answered_counted_and_logged_once(start_edge: Any) -> None:
+    edge = await start_edge()
+    raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc" % PATH)
+    status, headers, body = failure(raw)
+    assert (status, body) == (200, {"length": 3})
+    assert "server" not in headers
+    assert headers["x-request-id"] == edge.lines.lines[0]["request_id"]
+    assert len(edge.lines.lines) == 1
+    assert edge.count("gateway_requests_total", route="sdk", method="POST", status="200") == 1
+    assert edge.count("gateway_in_flight_requests", route="sdk") == 0
+
+
+async def test_pipelined_requests_are_answered_in_order(start_edge: Any) -> None:
+    edge = await start_edge()
+    one = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    raw = await edge.raw(
+        b"".join(one % (PATH, n) + b"x" * n for n in range(50)) + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    lengths = [json.loads(part.partition(b"\r\n\r\n")[2].partition(b"HTTP/1.1")[0])["length"] for part in raw.split(b"HTTP/1.1 200")[1:]]
+    assert lengths == list(range(50))
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", id="A1-space-before-colon"),
+        pytest.param(b"nonsense\r\n\r\n", id="A1-no-request-line"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", id="A1-NUL"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="A2-two-lengths"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", id="A2-signed-length"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS-on-a-plain-port"),
+    ],
+)
+async def test_what_the_parser_refuses_is_a_400_in_the_one_shape(start_edge: Any, request_bytes: bytes) -> None:
+    edge = await start_edge()
+    status, headers, body = failure(await edge.raw(request_bytes))
+    assert (status, headers["connection"], headers["cache-control"]) == (400, "close", "no-store")
+    assert body == {
+        "isSuccess": False,
+        "resultCode": "REQUEST_MALFORMED",
+        "resultStatus": "F",
+        "resultMessage": "The request is not what the contract asks for",
+        "source": "gateway",
+        "requestId": headers["x-request-id"],
+    }
+    assert [line["status"] for line in edge.lines.lines] == [400]
+    assert edge.count("gateway_rejected_total", reason="bad_request") == 1
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2100 + b"\r\n\r\n", id="one-field"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"a" * 40) for n in range(60)) + b"\r\n", id="many"),
+        pytest.param(b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", id="request-line"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 101 + b"\r\n", id="101-fields"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, id="never-ending"),
+    ],
+)
+async def test_a_head_over_its_limits_is_431(start_edge: Any, request_bytes: bytes) -> None:
+    edge = await start_edge()
+    status, headers, body = failure(await edge.raw(request_bytes))
+    assert (status, headers["connection"], body["resultCode"]) == (431, "close", "HEADERS_TOO_LARGE")
+    assert b"aaaa" not in json.dumps(body).encode()
+    assert edge.count("gateway_rejected_total", reason="headers_too_large") == 1
+
+
+async def test_a_large_body_does_not_count_as_head(start_edge: Any) -> None:
+    edge = await start_edge()
+    raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\nConnection: close\r\n\r\n" % PATH + b"x" * 4000)
+    assert failure(raw)[0] == 200
+
+
+async def test_a_dripping_head_is_closed_at_its_deadline(start_edge: Any) -> None:
+    edge = await start_edge(header_timeout=0.2)
+    status, headers, body = failure(await edge.raw(b"POST / HTTP/1.1\r\nHost"))
+    assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
+    assert edge.count("gateway_rejected_total", reason="header_timeout") == 1
+
+
+async def test_a_connection_that_never_speaks_is_closed_without_an_answer(start_edge: Any) -> None:
+    edge = await start_edge(idle_timeout=0.2)
+    assert await edge.raw(b"") == b""
+    assert edge.lines.lines == []
+
+
+async def test_A6_an_oversize_chunked_body_is_413_and_closed(start_edge: Any) -> None:
+    edge = await start_edge()
+    chunk = b"400\r\n" + b"x" * 1024 + b"\r\n"
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % PATH
+    status, headers, body = failure(await edge.raw(head + chunk * 8 + b"0\r\n\r\n"))
+    assert (status, headers["connection"], body["resultCode"]) == (413, "close", "REQUEST_TOO_LARGE")
+
+
+@pytest.mark.parametrize("drip", [pytest.param(False, id="A8-stops"), pytest.param(True, id="A8-drips")])
+async def test_A8_a_body_that_stops_or_drips_is_408_and_closed(start_edge: Any, *, drip: bool) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nabc" % PATH)
+    answer = asyncio.create_task(reader.read())
+    while drip and not answer.done():
+        writer.write(b"x")
+        await asyncio.wait([answer], timeout=0.05)
+    status, headers, body = failure(await answer)
+    writer.close()
+    assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
+
+
+async def test_A11_a_client_that_leaves_in_its_body_is_logged_as_such(start_edge: Any) -> None:
+    entered = asyncio.Event()
+
+    async def enter(request: web.BaseRequest, exchange: Exchange) -> Answer:
+        entered.set()
+        await read_body(request, BodyLimits(4096, 5, 5))
+        return Answer(200, b"{}", exchange.request_id)
+
+    edge = await start_edge(enter)
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nabc" % PATH)
+    await writer.drain()
+    await entered.wait()
+    writer.close()
+    await edge.front.idle.wait()
+    assert [(line["status"], line["reason"]) for line in edge.lines.lines] == [(499, "client_abort")]
+
+
+async def test_A16_the_handler_asks_for_the_body_only_when_it_wants_it(start_edge: Any) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n" % PATH)
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"abc")
+    assert failure(await reader.read())[2] == {"length": 3}
+    writer.close()
+
+
+async def test_A16_a_refusal_comes_without_100_and_closes(start_edge: Any) -> None:
+    edge = await start_edge()
+    raw = await edge.raw(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    status, headers, body = failure(raw)
+    assert (status, headers["connection"], body["resultCode"]) == (404, "close", "NOT_FOUND")
+
+
+@pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH"])
+async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edge: Any, method: str) -> None:
+    async def refuse(request: web.BaseRequest, exchange: Exchange) -> Answer:
+        raise GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", "POST"),))
+
+    edge = await start_edge(refuse)
+    status, headers, body = failure(await edge.raw(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method.encode(), PATH)))
+    assert (status, headers["allow"], body["resultCode"]) == (405, "POST", "METHOD_NOT_ALLOWED")
+    assert edge.count("gateway_requests_total", route="sdk", method="other", status="405") == 1
+
+
+async def test_a_refused_body_is_read_away_and_the_connection_kept(start_edge: Any) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 100)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"x" * 59900 + b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % PATH)
+    assert b'{"length":0}' in await reader.read()
+    writer.close()
+
+
+async def test_a_refused_body_without_end_is_cut_off(start_edge: Any) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+    assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        await write_on(writer)
+    writer.close()
+
+
+async def write_on(writer: asyncio.StreamWriter) -> None:
+    for _ in range(1000):
+        writer.write(b"x" * 10000)
+        await writer.drain()
+
+
+async def test_a_bug_is_answered_without_a_word_about_it(start_edge: Any) -> None:
+    async def broken(request: web.BaseRequest, exchange: Exchange) -> Answer:
+        raise KeyError("secret-of-the-client")
+
+    edge = await start_edge(broken)
+    raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % PATH)
+    status, _, body = failure(raw)
+    assert (status, body["resultCode"], body["resultStatus"]) == (500, "INTERNAL_ERROR", "U")
+    assert b"secret" not in raw
+    assert edge.lines.lines[0]["reason"] == "internal error"
+
+
+async def test_a_head_request_gets_no_body(start_edge: Any) -> None:
+    edge = await start_edge()
+    raw = await edge.raw(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert raw.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 1" in raw
+
+
+async def test_http_1_0_is_closed_unless_it_asks_to_be_kept(start_edge: Any) -> None:
+    edge = await start_edge()
+    assert b"Connection: close" in await edge.raw(b"GET / HTTP/1.0\r\n\r\n")
+    raw = await edge.raw(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n")
+    assert raw.count(b"HTTP/1.1 404") == 2
+    assert b"Connection: keep-alive" in raw
+
+
+async def test_while_draining_answers_close(start_edge: Any) -> None:
+    edge = await start_edge()
+    edge.front.draining = True
+    assert b"Connection: close" in await edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+def test_E8_the_parser_in_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_c_parser()
+    monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    with pytest.raises(ParserMissing, match="C parser"):
+        require_c_parser()
