@@ -1,0 +1,120 @@
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.config.model import Log
+from gateway.config.values import Secret
+from gateway.telemetry.log import Logs, RepeatLimit, customer_hash
+
+
+class Streams:
+    """The two log streams as pipes."""
+
+    def __init__(self) -> None:
+        self.out, self.err = os.pipe(), os.pipe()
+
+    def read(self, logs: Logs) -> tuple[bytes, bytes]:
+        logs.close()
+        result = []
+        for read, write in (self.out, self.err):
+            os.close(write)
+            with os.fdopen(read, "rb") as stream:
+                result.append(stream.read())
+        return result[0], result[1]
+
+
+@pytest.fixture
+def streams() -> Iterator[Streams]:
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield Streams()
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+
+
+def start(streams: Streams, **config: Any) -> Logs:
+    return Logs(Log(**config), out=streams.out[1], err=streams.err[1])
+
+
+def test_access_lines_go_to_standard_output_as_json(streams: Streams) -> None:
+    logs = start(streams)
+    logs.access({"request_id": "a", "status": 200})
+    out, err = streams.read(logs)
+    line = json.loads(out)
+    assert (line["request_id"], line["status"]) == ("a", 200)
+    assert line["time"].endswith("+00:00")
+    assert err == b""
+
+
+def test_everything_else_goes_to_standard_error_with_its_level(streams: Streams) -> None:
+    logs = start(streams, level="warning")
+    logs.log.info("not said")
+    logs.log.warning("said", number=1)
+    out, err = streams.read(logs)
+    line = json.loads(err)
+    assert (line["event"], line["level"], line["number"]) == ("said", "warning", 1)
+    assert out == b""
+
+
+def test_the_console_format_is_for_people(streams: Streams) -> None:
+    logs = start(streams, format="console")
+    logs.log.warning("said", number=1)
+    _, err = streams.read(logs)
+    assert b"said" in err
+    assert not err.startswith(b"{")
+
+
+def test_access_lines_can_be_turned_off(streams: Streams) -> None:
+    logs = start(streams, access=False)
+    logs.access({"status": 200})
+    assert streams.read(logs)[0] == b""
+
+
+def test_an_exception_is_named_and_placed_but_its_text_is_left_out(streams: Streams) -> None:
+    logs = start(streams)
+    try:
+        int("canary")
+    except ValueError:
+        logs.log.exception("failed")
+    _, err = streams.read(logs)
+    line = json.loads(err)
+    assert line["exception"] == "ValueError"
+    assert any("test_log.py" in place for place in line["places"])
+    assert b"canary" not in err
+
+
+def test_what_libraries_say_is_named_without_their_words(streams: Streams) -> None:
+    logs = start(streams)
+    logging.getLogger("aiohttp.server").error("canary %s", "canary", exc_info=ValueError("canary"))
+    _, err = streams.read(logs)
+    assert (json.loads(err)["library"], json.loads(err)["exception"]) == ("aiohttp.server", "ValueError")
+    assert b"canary" not in err
+
+
+def test_a_repeated_message_is_held_back_and_counted() -> None:
+    clock = [0.0]
+    limit = RepeatLimit(burst=2, period=10, now=lambda: clock[0])
+    said = 0
+    for _ in range(5):
+        try:
+            limit(None, "info", {"event": "again"})
+            said += 1
+        except structlog.DropEvent:
+            pass
+    clock[0] = 11.0
+    assert said == 2
+    assert limit(None, "info", {"event": "again"})["held_back"] == 3
+
+
+def test_the_customer_is_a_keyed_hash() -> None:
+    one, other = customer_hash(Secret("k1")), customer_hash(Secret("k2"))
+    assert one is not None
+    assert other is not None
+    assert one("id") == one("id") != other("id")
+    assert "id" not in one("id-id-id")
+    assert len(one("id")) == 16
+    assert customer_hash(None) is None

@@ -1,0 +1,47 @@
+import os
+import threading
+
+from gateway.telemetry.sink import Sink
+
+
+def test_lines_arrive_whole_and_in_order() -> None:
+    read, write = os.pipe()
+    sink = Sink(write)
+    for number in range(100):
+        sink.write(b"line %d\n" % number)
+    sink.close()
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        assert stream.read().splitlines() == [b"line %d" % number for number in range(100)]
+
+
+def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
+    read, write = os.pipe()
+    dropped: list[int] = []
+    sink = Sink(write, on_drop=dropped.append, limit=200_000)
+    for _ in range(1000):
+        sink.write(b"x" * 999 + b"\n")
+    assert 0 < sum(dropped) < 1000
+    taken: list[bytes] = []
+
+    def take() -> None:
+        with os.fdopen(read, "rb") as stream:
+            taken.extend(stream.read().splitlines())
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    sink.close()
+    os.close(write)
+    reader.join()
+    assert len(taken) + sum(dropped) == 1000
+
+
+def test_F5_a_dead_reader_is_counted_and_raises_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    dropped: list[int] = []
+    sink = Sink(write, on_drop=dropped.append)
+    sink.write(b"lost\n")
+    sink.close()
+    os.close(write)
+    assert sum(dropped) == 1
