@@ -1,0 +1,53 @@
+"""The configuration: the model of the file, the loader that lists every fault, the checks between keys."""
+
+from gateway.config.faults import ConfigError, Fault
+from gateway.config.model import (
+    Admin,
+    Alipayplus,
+    Cache,
+    Config,
+    CustomerId,
+    Forward,
+    Introspection,
+    Keepalive,
+    Limits,
+    Log,
+    PrivateKey,
+    Scene,
+    SdkProxy,
+    Server,
+    Session,
+    Signing,
+    Telemetry,
+    Tls,
+    Verification,
+)
+from gateway.config.values import Address, Duration, Secret, Size
+
+__all__ = [
+    "Address",
+    "Admin",
+    "Alipayplus",
+    "Cache",
+    "Config",
+    "ConfigError",
+    "CustomerId",
+    "Duration",
+    "Fault",
+    "Forward",
+    "Introspection",
+    "Keepalive",
+    "Limits",
+    "Log",
+    "PrivateKey",
+    "Scene",
+    "SdkProxy",
+    "Secret",
+    "Server",
+    "Session",
+    "Signing",
+    "Size",
+    "Telemetry",
+    "Tls",
+    "Verification",
+]

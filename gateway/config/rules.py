@@ -1,0 +1,146 @@
+"""What a configured value must look like beyond its type: rules that the model attaches to its keys.
+
+A rule says what is wrong without repeating the value, which may have come from a secret. Rules between keys stand in
+`gateway.config.checks`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.values import HOST, PORT, is_host, is_port
+
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2  # noqa: S105  # not a secret
+_PATH: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
+_SEGMENT: Final = r"[A-Za-z0-9._~!$&'()*+,=:@-]+"
+
+# RFC 9110 section 7.6.1 and RFC 9112 section 6: they belong to one connection and frame one message; sent on, they break the next one.
+FRAMING_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+OWN_HEADERS: Final = frozenset({"accept", "traceparent", "x-request-id"})  # set by the gateway on the call to the auth service
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """What a key means, for operators; it becomes the description in the JSON Schema."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest value of a number, a duration (seconds) or a size (bytes), both allowed."""
+
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMany:
+    """A list that may be written as its only element; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotEmpty:
+    """A list or mapping that holds at least one element."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shorthand:
+    """A section that may be written as the value of one of its keys."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The rule for the keys of a mapping."""
+
+    rule: "Text"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The form of a text: a regular expression (of those that ECMA 262 and Python share), what would be right, and a finer check."""
+
+    pattern: str
+    right: str
+    finer: Callable[[str], str | None] = lambda _text: None
+
+    def complaint(self, text: str) -> str | None:
+        """Say what is wrong with this text, or None; the text itself is never repeated."""
+        return self.finer(text) or (None if re.fullmatch(self.pattern, text) else f"write {self.right}")
+
+
+def _no_framing(name: str) -> str | None:
+    return "headers that frame a message or belong to one connection cannot stand here" if name.lower() in FRAMING_HEADERS else None
+
+
+def _no_own(name: str) -> str | None:
+    return _no_framing(name) or ("the gateway sets this header itself: leave it out" if name.lower() in OWN_HEADERS else None)
+
+
+def _url(text: str) -> str | None:
+    rest = text.partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        return "a user and password cannot stand in a URL"
+    if "#" in rest:
+        return "a fragment (#...) cannot stand here"
+    host, port = _split_authority(authority)
+    return None if is_host(host) and is_port(port) and port != "0" else "the host or port is not a valid one"
+
+
+def _split_authority(authority: str) -> tuple[str, str]:
+    host, colon, port = authority.rpartition(":")
+    return (host, port) if colon and not authority.endswith("]") else (authority, "80")
+
+
+def _origin(text: str) -> str | None:
+    if text.startswith("http://"):
+        return "Alipay+ is called over https only: write https://host"
+    return "a path cannot stand here: write https://host" if "/" in text.partition("://")[2] else _url(text)
+
+
+def _path_prefix(text: str) -> str | None:
+    if text == "/":
+        return "a prefix of / would leave nothing for the rest: write a path such as /alipayplus"
+    if any(segment in {".", ".."} for segment in text.split("/")):
+        return "dot segments cannot stand here"
+    return "write it without the slash at its end" if text.endswith("/") else None
+
+
+def _server_name(text: str) -> str | None:
+    return None if is_host(text) or is_host(f"[{text}]") else "write a host name or IP address"
+
+
+HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id", _no_framing)
+REQUEST_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as Authorization", _no_own)
+COOKIE_NAME: Final = Text(_TOKEN, "the name of a cookie, such as sid")
+URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?(?:{_PATH}|\?)*)?", "a URL such as http://127.0.0.1:8081/session", _url)
+ORIGIN: Final = Text(rf"https://{HOST}(?::{PORT})?", "https://host or https://host:port", _origin)
+PROXY: Final = Text(rf"http://{HOST}:{PORT}", "http://host:port", _url)
+SERVER_NAME: Final = Text(rf"(?:{HOST}|[0-9A-Fa-f:.]+)", "a host name or IP address", _server_name)
+JSON_POINTER: Final = Text(r"(?:/(?:[^~/]|~[01])*)+", "a JSON Pointer (RFC 6901) such as /user/customerId")
+PATH_PREFIX: Final = Text(rf"(?:/{_SEGMENT})+", "a path such as /alipayplus: letters, digits and -._~!$&'()*+,=:@ only", _path_prefix)
+CLIENT_ID: Final = Text(r"[!-~]{1,128}", "1 to 128 printable ASCII characters without spaces")
+KEY_VERSION: Final = Text(r"(?!\*$)[!-+\--<>-~]{1,64}", 'printable ASCII without space, "," and "="; not "*"')
+KEY_VERSION_OR_ANY: Final = Text(r"[!-+\--<>-~]{1,64}", 'printable ASCII without space, "," and "=", or "*" for every version not listed')
+SCENE: Final = Text(r"[ -~]{1,64}", "1 to 64 printable ASCII characters")
+FILE: Final = Text(r".+", "the path of a file")
