@@ -1,0 +1,26 @@
+"""Calls to other servers: endpoints, a lean HTTP/1.1 connection, pools of kept ones, limits.
+
+Used by session, alipayplus and passthrough; what a call means is theirs.
+"""
+
+from gateway.upstream.connection import Connection
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
+from gateway.upstream.limiter import Limiter
+from gateway.upstream.message import Answer, Field, Head, request_head
+from gateway.upstream.pool import Pool
+
+__all__ = [
+    "Answer",
+    "AnswerInvalid",
+    "Connection",
+    "ConnectionLost",
+    "Endpoint",
+    "Field",
+    "Head",
+    "Limiter",
+    "Pool",
+    "Unreachable",
+    "UpstreamError",
+    "request_head",
+]

@@ -1,0 +1,241 @@
+"""One client connection that speaks HTTP/1.1: exchanges one after another, whole or streamed.
+
+Knows exactly whether a byte of a request was given to the transport, and whether another exchange may follow. Connecting, keeping
+and choosing connections are others' work, and so are deadlines: an exchange that is cancelled closes the connection.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
+from gateway.upstream.message import Answer, Head
+from gateway.upstream.parser import AnswerParser
+
+BUFFER = 64 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """A connection, made by `loop.create_connection(Connection, ...)`.
+
+    Whole: `await exchange(...)`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head` (repeatedly
+    while it is interim) and `read_body` until it returns nothing. Whoever leaves an exchange before its end calls `abort`.
+    `sent` tells of the latest exchange whether a byte of it was given to the transport; `reused` is set by the pool.
+    """
+
+    opened_at = 0.0
+    reused = False
+
+    def __init__(self, on_lost: Callable[["Connection"], None] = lambda _connection: None) -> None:
+        self.sent = False
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._parser = AnswerParser()
+        self._whole = False
+        self._finished = True
+        self._error: UpstreamError | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._drainers: list[asyncio.Future[None]] = []
+        self._reading_paused = False
+        self._writing_paused = False
+        self._transport: asyncio.Transport
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport beneath, to ask it for addresses and TLS; not to be written to."""
+        return self._transport
+
+    @property
+    def reusable(self) -> bool:
+        """May another exchange follow? Whole request written, whole answer read, the peer keeps alive, nothing came after it."""
+        parser = self._parser
+        return (
+            parser.complete
+            and parser.keep_alive
+            and not parser.extra
+            and not parser.chunks
+            and self._finished
+            and self._error is None
+            and not self._transport.is_closing()
+            and not self._transport.get_write_buffer_size()
+        )
+
+    async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST") -> Answer:
+        """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
+
+        `head` is the whole head with its empty line; the method is told again for the framing of the answer. Raises Unreachable
+        when the connection was gone before a byte was sent, ConnectionLost, AnswerInvalid; after these, and when it is cancelled,
+        the connection is closed.
+        """
+        self.start(method, limit=limit)
+        self._whole = True
+        self.send(head + body)
+        self._finished = True
+        parser = self._parser
+        try:
+            while not parser.complete and self._error is None:
+                await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        parser = self._parser
+        if not parser.complete:
+            raise cast("UpstreamError", self._error)
+        if parser.extra:
+            self.abort()
+            raise AnswerInvalid("bytes after the answer")
+        head = parser.heads[-1]
+        headers = tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.fields])
+        chunks = parser.chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return Answer(head.status, headers, body)
+
+    def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
+        """Begin an exchange. `upgrade`: 101 may be answered. Raises Unreachable when the connection is gone."""
+        self.sent = False
+        if self._error is not None or self._transport.is_closing():
+            raise Unreachable("connection closed before the request")
+        self._parser.start(method, limit=limit, upgrade=upgrade)
+        self._whole = False
+        self._finished = False
+
+    def send(self, data: bytes) -> None:
+        """Send bytes of the request as they are: the caller frames. What comes after the connection's end is dropped."""
+        if not self._transport.is_closing():
+            self.sent = True
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken so much that more may be sent. Raises ConnectionLost."""
+        if self._writing_paused and self._error is None:
+            waiter = self._loop.create_future()
+            self._drainers.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._drainers.remove(waiter)
+        if self._error is not None or self._transport.is_closing():
+            raise ConnectionLost("closed while the request was sent")
+
+    def finish(self) -> None:
+        """Say that the whole request has been sent."""
+        self._finished = True
+
+    async def read_head(self) -> Head:
+        """Return the next head: interim ones, then the final one (or 101, after which `detach` is called)."""
+        while not self._parser.heads:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        return self._parser.heads.popleft()
+
+    async def read_body(self) -> bytes:
+        """Return the next piece of the body as it came, nothing at its end. Raises ConnectionLost and AnswerInvalid."""
+        parser = self._parser
+        while not parser.chunks:
+            if parser.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        chunk = parser.chunks.popleft()
+        if self._reading_paused and not parser.chunks:
+            self._resume()
+        return chunk
+
+    def detach(self) -> tuple[asyncio.Transport, bytes]:
+        """Hand over the transport after a 101, and what the peer has sent since. Reading is paused: set a protocol, then resume it."""
+        leftover = self._parser.leftover
+        if leftover is None:
+            raise RuntimeError("there was no 101")
+        self._pause()
+        self._error = ConnectionLost("handed over")
+        self._on_lost(self)
+        return self._transport, leftover
+
+    def abort(self) -> None:
+        """Close at once; what is still to be sent is dropped."""
+        self._fail(ConnectionLost("closed by this side"))
+
+    def _fail(self, error: UpstreamError) -> None:
+        if self._error is None:
+            self._error = error
+            self._transport.abort()
+        self._wake()
+
+    async def _wait(self) -> None:
+        self._reader = self._loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+        if self._drainers and (self._error is not None or not self._writing_paused):
+            for waiter in self._drainers:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _pause(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        self._reading_paused = False
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=BUFFER)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer has sent; while nobody reads, at most about 64 KiB of it."""
+        parser = self._parser
+        try:
+            parser.feed(data)
+        except AnswerInvalid as error:
+            self._fail(error)
+            return
+        if self._whole:
+            if parser.complete:
+                self._wake()
+            return
+        if parser.leftover is not None or sum(map(len, parser.chunks)) > BUFFER:
+            self._pause()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """Take the peer's end: it may be the end of a body; the connection is closed in any case."""
+        try:
+            self._parser.eof()
+        except ConnectionLost as error:
+            self._fail(error)
+        self._parser.keep_alive = False
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection."""
+        if self._error is None:
+            self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
+        self._on_lost(self)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Take that the peer is slower than we."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Take that more may be sent."""
+        self._writing_paused = False
+        self._wake()

@@ -1,0 +1,243 @@
+"""Reads answers out of bytes, one at a time: llhttp's strict parser, and what it lets through refused here (RFC 9112).
+
+No I/O. What llhttp refuses by itself: bare LF, folded lines, control characters in values, repeated or odd Content-Length,
+Content-Length beside Transfer-Encoding, names with spaces, bad chunks. What it takes and we do not: other versions and protocols,
+statuses below 100, blank lines before or after an answer, control characters in the reason, other transfer codings than chunked.
+"""
+
+import re
+from collections import deque
+from typing import Final
+
+import httptools
+
+from gateway.upstream.errors import AnswerInvalid, ConnectionLost
+from gateway.upstream.message import FIRST_FINAL, SWITCHING_PROTOCOLS, Field, Head
+
+MAX_HEAD: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 16
+
+_STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_STATUS_AT: Final = len(b"HTTP/1.1 ")
+_BLANK: Final = b"\r\n\r\n"
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BODILESS: Final = frozenset({204, 304})
+
+
+class AnswerParser:
+    """One answer after another on one connection: `start`, then `feed` until `complete`.
+
+    Heads (interim ones too) and pieces of the body are left in `heads` and `chunks` for the caller to take out, `trailers` is there
+    at the end. `keep_alive`: the peer lets another request follow. `extra`: bytes came after the end of the answer. `leftover`: after
+    a 101, the bytes that belong to the other protocol, else None.
+    """
+
+    def __init__(self) -> None:
+        self.complete = True
+        self.keep_alive = True
+        self.extra = False
+        self.heads: deque[Head] = deque()
+        self.chunks: deque[bytes] = deque()
+        self._parser = httptools.HttpResponseParser(self)
+        self._held = b""
+        self._reset("GET", limit=None, upgrade=False)
+
+    def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
+        """Expect the answer to a request of this method; its body may have `limit` bytes, and it may be 101 if `upgrade`."""
+        self._reset(method, limit=limit, upgrade=upgrade)
+        self.complete = False
+
+    def _reset(self, method: str, *, limit: int | None, upgrade: bool) -> None:
+        self._to_head = method == "HEAD"
+        self._limit = limit
+        self._upgrade = upgrade
+        self._interims = self._received = self._quiet = 0
+        self._tail = b""
+        self._fault: str | None = None
+        self.heads.clear()
+        self.chunks.clear()
+        self.trailers: list[Field] = []
+        self.leftover: bytes | None = None
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._opening = True
+        self._held = b""
+        self._quiet = 0
+        self._status = 0
+        self._reason = b""
+        self._fields: list[Field] = []
+        self._length: int | None = None
+        self._chunked = False
+        self._last = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received. Raises AnswerInvalid; the connection is of no more use then."""
+        if self.complete:
+            self.extra = True
+            raise AnswerInvalid("bytes without a request")
+        if self._opening:
+            self._feed_opening(data)
+        elif self.leftover is not None:
+            self.leftover += data
+        else:
+            self._feed_rest(data)
+
+    def eof(self) -> None:
+        """Take the end of the connection: it ends a body that has no other end, else it is ConnectionLost."""
+        if self.complete or self.leftover is not None:
+            return
+        if self._opening and not self._held and not self._interims:
+            raise ConnectionLost("closed before an answer")
+        if self._status == 0 or self._chunked or self._length is not None:
+            raise ConnectionLost("closed within the answer")
+        self.complete = True
+
+    def _feed_opening(self, data: bytes) -> None:
+        """Look at the first bytes of a head before llhttp sees them."""
+        scanned = len(self._held)
+        data = self._held + data
+        if len(data) <= _STATUS_AT:
+            if not any(start.startswith(data) for start in _STARTS):
+                raise AnswerInvalid("not HTTP/1.1")
+            self._held = data
+        elif not data.startswith(_STARTS) or data[_STATUS_AT] == ord("0"):
+            raise AnswerInvalid("not HTTP/1.1")
+        elif self._to_head or data[_STATUS_AT] == ord("1"):
+            self._feed_alone(data, max(0, scanned - len(_BLANK)))
+        else:
+            self._opening = False
+            self._held = b""
+            self._feed_rest(data)
+
+    def _feed_alone(self, data: bytes, scan_from: int) -> None:
+        """Give llhttp one head and nothing beyond: the next bytes are another head, another protocol, or too much."""
+        end = data.find(_BLANK, scan_from) + len(_BLANK)
+        if end > MAX_HEAD or (end < len(_BLANK) and len(data) > MAX_HEAD):
+            raise AnswerInvalid("headers too large")
+        if end < len(_BLANK):
+            self._held = data
+            return
+        self._opening = False
+        self._held = b""
+        self._execute(data[:end])
+        rest = data[end:]
+        if self._status == SWITCHING_PROTOCOLS:
+            self.leftover = rest
+        elif self._status >= FIRST_FINAL:
+            self._finish_bodiless(rest)
+        else:
+            self._expect_head()
+            if rest:
+                self._feed_opening(rest)
+
+    def _finish_bodiless(self, rest: bytes) -> None:
+        """End the answer to a HEAD, of which llhttp does not know that no body follows."""
+        self.complete = True
+        self.extra = bool(rest)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def _feed_rest(self, data: bytes) -> None:
+        self._quiet += len(data)
+        self._execute(data)
+        if self.complete:
+            self.extra = self.extra or not self._is_end(data)
+        elif self._quiet > MAX_HEAD:
+            raise AnswerInvalid("headers too large")
+        else:
+            self._tail = (self._tail + data[-6:])[-6:]
+
+    def _execute(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            if not self.complete:
+                raise AnswerInvalid(self._fault or "malformed HTTP") from None
+            self.extra = True
+
+    def _is_end(self, data: bytes) -> bool:
+        """Tell whether the data ends with the answer. llhttp skips blank lines after it without a word; all else it reports."""
+        if self._last and not self._chunked:
+            return data.endswith(self._last)
+        tail = self._tail + data[-6:]
+        return tail.endswith(_BLANK) and not tail.endswith(b"\r\n" + _BLANK)
+
+    def _refuse(self, fault: str) -> None:
+        """Make llhttp stop; `feed` tells why."""
+        self._fault = fault
+        raise ValueError(fault)
+
+    # What llhttp calls, all within `feed`.
+
+    def on_message_begin(self) -> None:
+        """Take the first byte of a message."""
+        if self.complete:
+            self.extra = True
+
+    def on_status(self, reason: bytes) -> None:
+        """Take the reason phrase."""
+        if _CONTROL.search(reason):
+            self._refuse("control characters in the reason")
+        self._reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field, of the head or (later) of the trailers."""
+        if self._status:
+            self._on_trailer(name, value)
+            return
+        if len(self._fields) == MAX_FIELDS:
+            self._refuse("too many headers")
+        lower = name.lower()
+        if lower == b"content-length":
+            self._length = int(value)
+        elif lower == b"transfer-encoding":
+            self._on_transfer_encoding(value)
+        self._fields.append((name, value.rstrip(b" \t")))
+
+    def _on_transfer_encoding(self, value: bytes) -> None:
+        if self._chunked or value.strip(b" \t").lower() != b"chunked" or self._parser.get_http_version() != "1.1":
+            self._refuse("transfer coding other than chunked")
+        self._chunked = True
+
+    def _on_trailer(self, name: bytes, value: bytes) -> None:
+        if len(self.trailers) == MAX_FIELDS:
+            self._refuse("too many headers")
+        self.trailers.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Take the end of a head."""
+        status: int = self._parser.get_status_code()
+        if status < FIRST_FINAL:
+            self._on_interim(status)
+        bodiless = self._to_head or status < FIRST_FINAL or status in _BODILESS
+        if self._quiet > MAX_HEAD and sum(len(name) + len(value) + 4 for name, value in self._fields) > MAX_HEAD:
+            self._refuse("headers too large")
+        if self._limit is not None and self._length is not None and self._length > self._limit and not bodiless:
+            self._refuse("answer too large")
+        self._status = status
+        self.keep_alive = self._parser.should_keep_alive()
+        self.heads.append(Head(status, self._reason, tuple(self._fields), self._length, bodiless))
+
+    def _on_interim(self, status: int) -> None:
+        self._interims += 1
+        if status == SWITCHING_PROTOCOLS and not self._upgrade:
+            self._refuse("101 without a request for it")
+        if self._interims > MAX_INTERIM:
+            self._refuse("too many interim answers")
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._quiet = 0
+        self._received += len(data)
+        if self._limit is not None and self._received > self._limit:
+            self._refuse("answer too large")
+        self._last = data
+        self.chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a message."""
+        if self._status >= FIRST_FINAL:
+            self.complete = True

@@ -1,0 +1,117 @@
+"""The connections to one endpoint that are kept between exchanges."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.upstream.connection import Connection
+from gateway.upstream.dial import Dialer
+from gateway.upstream.endpoint import Endpoint
+from gateway.upstream.errors import Unreachable
+
+
+class Pool:
+    """Gives out connections, newest first, and takes them back. For one event loop.
+
+    A connection that was `idle` seconds unused, or that is `age` seconds old, is not used again (so keep `idle` below the peer's own
+    limit). `limit` is how many are kept unused at most (None: all); how many are used at once is the caller's matter.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        idle: float,
+        age: float,
+        connect_timeout: float,
+        limit: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.endpoint = endpoint
+        self._idle_limit = idle
+        self._age_limit = age
+        self._connect_timeout = connect_timeout
+        self._keep = limit
+        self._clock = clock
+        self._dialer = Dialer(endpoint, clock=clock)
+        self._idle: dict[Connection, float] = {}
+        self._open: set[Connection] = set()
+        self._closed = False
+        self._sweep: asyncio.TimerHandle | None = None
+        self._all_lost: asyncio.Future[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The endpoint's label."""
+        return self.endpoint.name
+
+    @property
+    def idle(self) -> int:
+        """How many connections are kept unused now."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are now, used and unused."""
+        return len(self._open)
+
+    async def acquire(self) -> Connection:
+        """Return a connection for one exchange, to be given to `release` in any case. Raises Unreachable."""
+        now = self._clock()
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if connection.reusable and not self._is_worn(connection, since, now):
+                connection.reused = True
+                return connection
+            connection.abort()
+        if self._closed:
+            raise Unreachable("pool closed")
+        return await self._connect()
+
+    async def _connect(self) -> Connection:
+        connection = await self._dialer.connect(self._connect_timeout, self._forget)
+        self._open.add(connection)
+        connection.opened_at = self._clock()
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back: it is kept if another exchange may follow, else closed."""
+        if self._closed or not connection.reusable or len(self._idle) == self._keep:
+            connection.abort()
+            return
+        self._idle[connection] = self._clock()
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self._idle_limit, self._close_worn)
+
+    async def close(self) -> None:
+        """Close all connections, used ones too, and wait until they are gone."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._idle.clear()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            self._all_lost = asyncio.get_running_loop().create_future()
+            await self._all_lost
+
+    def _is_worn(self, connection: Connection, since: float, now: float) -> bool:
+        return now - since >= self._idle_limit or now - connection.opened_at >= self._age_limit
+
+    def _close_worn(self) -> None:
+        """Close what has been unused too long; the oldest stand first."""
+        self._sweep = None
+        now = self._clock()
+        for connection, since in tuple(self._idle.items()):
+            if self._is_worn(connection, since, now):
+                del self._idle[connection]
+                connection.abort()
+        if self._idle:
+            wait = min(self._idle.values()) + self._idle_limit - now
+            self._sweep = asyncio.get_running_loop().call_later(max(wait, 0.001), self._close_worn)
+
+    def _forget(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+        self._open.discard(connection)
+        if self._all_lost is not None and not self._open and not self._all_lost.done():
+            self._all_lost.set_result(None)
