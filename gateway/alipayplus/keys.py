@@ -37,28 +37,32 @@ class VerificationKey:
     """
 
     fingerprint: str
-    bits: int
-    _key: rsa.RSAPublicKey = field(repr=False, compare=False)
+    key: rsa.RSAPublicKey = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, key: rsa.RSAPublicKey) -> "VerificationKey":
         """Wrap a key that is already loaded and checked."""
-        return cls(hashlib.sha256(_public_der(key)).hexdigest(), key.key_size, key)
+        return cls(hashlib.sha256(_public_der(key)).hexdigest(), key)
+
+    @property
+    def bits(self) -> int:
+        """The size of the modulus."""
+        return self.key.key_size
 
     def verify(self, data: bytes, signature: bytes) -> None:
         """Return when `signature` is this key's signature of `data`; else raise SignatureError."""
         try:
-            self._key.verify(signature, data, _PADDING, _HASH)
+            self.key.verify(signature, data, _PADDING, _HASH)
         except InvalidSignature:
             raise SignatureError("the signature is wrong") from None
 
     def pem(self) -> bytes:
         """Give the key as a PEM SubjectPublicKeyInfo."""
-        return self._key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return self.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     def portal_text(self) -> str:
         """Give the key as the Alipay+ portal takes it: the DER SubjectPublicKeyInfo in base64 on one line, without armour."""
-        return b64encode(_public_der(self._key)).decode("ascii")
+        return b64encode(_public_der(self.key)).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
