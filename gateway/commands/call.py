@@ -1,0 +1,151 @@
+"""`gateway call`: one SDK request to a gateway, as the app would send it, and its answer."""
+
+import argparse
+import json
+import re
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from importlib.resources import files
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from gateway.commands.input import FAILED, USAGE, UnusableInput, read, refuse
+
+PATH: Final = "/alipayplus/v1/sdkProxy"
+"""Where the SDK's requests go by default (architecture, The app's contract)."""
+
+MOST_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway answered."""
+
+    status: int
+    reason: str
+    request_id: str
+    body: bytes
+    seconds: float
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is HTTP 200 and says isSuccess."""
+        try:
+            answer = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return False
+        return self.status == 200 and isinstance(answer, dict) and answer.get("isSuccess") is True  # noqa: PLR2004 - OK
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `call`."""
+    parser = subparsers.add_parser(
+        "call",
+        help="send one SDK request as the app would",
+        description="Send one SDK request to a gateway and print its answer. Exits 0 when the answer says isSuccess, else 1.",
+    )
+    parser.add_argument("url", metavar="URL", help=f"the gateway; without a path, {PATH} is asked")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the app's JSON body, - for standard input (default: the sample)")
+    parser.add_argument("--header", metavar="H", action="append", default=[], help="'Name: value', the login for instance; may be repeated")
+    parser.add_argument("--scene", metavar="S", help="put this scene into the body")
+    parser.add_argument("--ca", metavar="FILE", help="trust these CAs (PEM) instead of the system's")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=MOST_SECONDS, help="(default: %(default)s)")
+    parser.set_defaults(func=call)
+
+
+def call(args: argparse.Namespace) -> int:
+    """Send the request and print what came: status on standard error, body on standard output."""
+    try:
+        url = _target(args.url)
+        headers = [_header(line) for line in args.header]
+        body = _with_scene(sample() if args.file is None else read(args.file), args.scene)
+        context = _context(args.ca)
+    except UnusableInput as error:
+        return refuse(error, USAGE)
+    try:
+        answer = send(url, headers, body, context, args.timeout)
+    except TimeoutError:
+        return refuse(f"{url.netloc} did not answer within {args.timeout:g} s", FAILED)
+    except ssl.SSLCertVerificationError as error:
+        return refuse(f"the certificate of {url.netloc} is not trusted: {error.verify_message}", FAILED)
+    except HTTPException as error:
+        return refuse(f"{url.netloc} answered something that is not HTTP, or cut it off ({type(error).__name__})", FAILED)
+    except OSError as error:
+        return refuse(f"no connection to {url.netloc}: {error.strerror or error}", FAILED)
+    print(f"HTTP {answer.status} {answer.reason}, {answer.seconds * 1000:.0f} ms, request {answer.request_id}", file=sys.stderr)
+    print(answer.body.decode("utf-8", "replace"))
+    return 0 if answer.is_success else FAILED
+
+
+def sample() -> bytes:
+    """Give the app's request that belongs to the sample of the specification."""
+    return files(__package__).joinpath("app-request.json").read_bytes()
+
+
+def send(url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes, context: ssl.SSLContext | None, timeout: float) -> Answer:
+    """Send one request and read the whole answer; `timeout` in seconds for each step. Raises OSError and HTTPException."""
+    begun = time.monotonic()
+    connection = _connection(url, context, timeout)
+    try:
+        connection.putrequest("POST", f"{url.path}?{url.query}" if url.query else url.path, skip_accept_encoding=True)
+        given = {name.lower() for name, _ in headers}
+        defaults = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+        for name, value in (*(default for default in defaults if default[0].lower() not in given), *headers):
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        response = connection.getresponse()
+        content = response.read()
+    finally:
+        connection.close()
+    request_id = response.headers.get("X-Request-Id", "without an id")
+    return Answer(response.status, response.reason, request_id, content, time.monotonic() - begun)
+
+
+def _connection(url: SplitResult, context: ssl.SSLContext | None, timeout: float) -> HTTPConnection:
+    if url.scheme == "http":
+        return HTTPConnection(url.hostname or "", url.port, timeout=timeout)
+    return HTTPSConnection(url.hostname or "", url.port, timeout=timeout, context=context)
+
+
+def _target(given: str) -> SplitResult:
+    try:
+        url = urlsplit(given)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or url.username is not None or not given.isascii() or re.search(r"[\s\x00-\x1f\x7f]", given):
+        raise UnusableInput("write the URL as http://host:port/path or https://host/path")
+    return url if url.path not in {"", "/"} else url._replace(path=PATH)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    # The line is not repeated: it may hold the login.
+    if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise UnusableInput("write a header as 'Name: value'")
+    if re.search(r"[\r\n\0]", value) or any(ord(character) > 0xFF for character in value):  # noqa: PLR2004 - ISO-8859-1
+        raise UnusableInput(f"the value of {name} holds characters that no header can hold")
+    return name, value.strip(" \t")
+
+
+def _with_scene(body: bytes, scene: str | None) -> bytes:
+    if scene is None:
+        return body
+    try:
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnusableInput("--scene needs a body that is a JSON object") from None
+    return msgspec.json.encode(members | {"scene": scene})
+
+
+def _context(ca: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise UnusableInput(f"{ca}: {error.strerror or 'no certificates in PEM'}") from error
