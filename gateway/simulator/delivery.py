@@ -1,0 +1,140 @@
+"""How an answer goes over the wire: at once and whole, or late, in pieces, cut off, never, or broken.
+
+Pure: an answer becomes a sequence of steps (bytes to write, a pause, a reset ...), which `gateway.simulator.wire` carries out. What
+an answer says is decided by the simulated peers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Final, Literal
+
+from msgspec import Struct
+
+Headers = tuple[tuple[str, str], ...]
+
+MISSING_BYTES: Final = 16
+"""How many bytes fewer than its Content-Length a truncated answer has."""
+
+_ENDLESS_CHUNK: Final = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+
+
+class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What happens to an answer on its way. Seconds are floats.
+
+    `hold` waits until the peer's `release()` is called (or for ever), then `delay` passes. `pieces` and `pause` send the body in so
+    many parts with a pause before each but the first. `drop` resets the connection: before the body of the request is read, after it
+    was read, or in the middle of the answer. `framing` says how the body's end is told, or not told: `truncated` closes before all
+    of Content-Length was sent, `bad_chunk` sends a chunk without a size, `endless` never ends. `extra` is sent after the end of the
+    answer. `close` ends the connection afterwards, announced by a header or not.
+    """
+
+    delay: float = 0
+    hold: bool = False
+    drop: Literal["before_reading", "after_reading", "in_headers", "in_body"] | None = None
+    framing: Literal["length", "chunked", "close", "truncated", "bad_chunk", "endless"] = "length"
+    pieces: int = 1
+    pause: float = 0
+    extra: str = ""
+    close: Literal["keep", "announced", "silent"] = "keep"
+
+
+AT_ONCE: Final = Delivery()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer and how it is delivered. Framing headers are added by `steps`; `status` may be any number from 0 to 999."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+    delivery: Delivery = AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+class Mark(Enum):
+    """A step that is no writing: HOLD waits for a release, RESET breaks the connection, CLOSE ends it in order."""
+
+    HOLD = 1
+    RESET = 2
+    CLOSE = 3
+
+
+Step = bytes | Pause | Mark
+
+
+def steps(answer: Answer) -> Iterator[Step]:
+    """Give, one after the other, what is to be done to deliver this answer. Without a last RESET or CLOSE the connection is kept."""
+    delivery = answer.delivery
+    if delivery.hold:
+        yield Mark.HOLD
+    if delivery.delay:
+        yield Pause(delivery.delay)
+    if delivery.drop == "after_reading":
+        yield Mark.RESET
+        return
+    head = _head(answer)
+    if delivery.drop == "in_headers":
+        yield head[: len(head) // 2]
+        yield Mark.RESET
+        return
+    yield from _body(head, answer)
+    if delivery.framing in {"close", "truncated", "bad_chunk"} or delivery.close != "keep":
+        yield Mark.CLOSE
+
+
+def _head(answer: Answer) -> bytes:
+    lines = [f"HTTP/1.1 {answer.status:03d} {_phrase(answer.status)}", *(f"{name}: {value}" for name, value in answer.headers)]
+    match answer.delivery.framing:
+        case "length":
+            lines.append(f"content-length: {len(answer.body)}")
+        case "truncated":
+            lines.append(f"content-length: {len(answer.body) + MISSING_BYTES}")
+        case "chunked" | "bad_chunk" | "endless":
+            lines.append("transfer-encoding: chunked")
+    if answer.delivery.framing == "close" or answer.delivery.close == "announced":
+        lines.append("connection: close")
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+def _body(head: bytes, answer: Answer) -> Iterator[Step]:
+    delivery = answer.delivery
+    if delivery.drop == "in_body":
+        yield head + answer.body[: len(answer.body) // 2]
+        yield Mark.RESET
+        return
+    first, *others = _pieces(answer.body, delivery.pieces)
+    is_chunked = delivery.framing in {"chunked", "bad_chunk", "endless"}
+    yield head + (_chunk(first) if is_chunked else first)
+    for piece in others:
+        yield Pause(delivery.pause)
+        yield _chunk(piece) if is_chunked else piece
+    if delivery.framing == "bad_chunk":
+        yield b"not a size\r\n"
+    while delivery.framing == "endless":
+        yield _ENDLESS_CHUNK
+    yield (b"0\r\n\r\n" if delivery.framing == "chunked" else b"") + delivery.extra.encode()
+
+
+def _pieces(body: bytes, count: int) -> list[bytes]:
+    size = max(1, -(-len(body) // max(1, count)))
+    return [body[start : start + size] for start in range(0, len(body), size)] or [b""]
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

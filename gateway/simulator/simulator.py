@@ -1,0 +1,107 @@
+"""`Simulator`: the peers with keys, certificates and a folder for them, for tests and for the commands."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+from gateway.alipayplus.keys import SigningKey
+from gateway.config.values import Address
+from gateway.simulator.answers import Signer
+from gateway.simulator.arrival import Partner
+from gateway.simulator.auth import Login
+from gateway.simulator.behaviour import Behaviour
+from gateway.simulator.certificates import LIFETIME, LOCAL_NAMES, Authority
+from gateway.simulator.configuration import Ports, render
+from gateway.simulator.keys import Keys
+from gateway.simulator.mpp import Mpp
+from gateway.simulator.peer import KEEP, Peer
+from gateway.simulator.peers import Peers, Places, Setup
+
+CLIENT_ID: Final = "T_000000000000000001"
+KEY_VERSION: Final = "1"
+HOST: Final = "127.0.0.1"
+
+
+class Simulator:
+    """Alipay+, an auth service and an MPP API on `ports`; an async context manager.
+
+    `directory` (made if need be) gets keys/mpp-1.pem (the gateway's private key), keys/alipayplus-1.pem (Alipay+'s public one),
+    tls/ca.pem (the CA of the server certificate, which holds for `names` and for `lifetime`; a negative one has expired), and what
+    `write_configuration` writes. New keys take some tenths of a second: tests pass theirs. `keep` bounds the records, `fast` is for
+    load generators: nothing is verified, scripted or kept.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ports: Ports | None = None,
+        keys: Keys | None = None,
+        names: Iterable[str] = LOCAL_NAMES,
+        lifetime: timedelta = LIFETIME,
+        keep: int = KEEP,
+        fast: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.keys = keys or Keys.generate()
+        self._ports = ports or Ports.any()
+        authority = Authority.generate()
+        self._write(authority)
+        self._peers = Peers(
+            Setup(
+                Places((Address(HOST, self._ports.alipayplus),), Address(HOST, self._ports.auth), Address(HOST, self._ports.mpp)),
+                Partner(CLIENT_ID, {KEY_VERSION: SigningKey.of(self.keys.mpp, KEY_VERSION).public}),
+                Signer(CLIENT_ID, KEY_VERSION, self.keys.alipayplus, self.keys.stranger),
+                authority.server_context(names, lifetime),
+                keep=keep,
+                fast=fast,
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._peers.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._peers.__aexit__(*error)
+
+    @property
+    def alipayplus(self) -> Peer[Behaviour]:
+        """The simulated Alipay+."""
+        return self._peers.alipayplus
+
+    @property
+    def auth(self) -> Peer[Login]:
+        """The simulated auth service."""
+        return self._peers.auth
+
+    @property
+    def mpp(self) -> Mpp:
+        """The simulated MPP API."""
+        return self._peers.mpp
+
+    @property
+    def ca(self) -> Path:
+        """The file with the CA certificate that Alipay+'s server certificate is verified with."""
+        return self.directory / "tls" / "ca.pem"
+
+    @property
+    def ports(self) -> Ports:
+        """The ports in use; those of gateway and admin listener are the ones asked for."""
+        return Ports(self._ports.gateway, self._ports.admin, self.alipayplus.port, self.auth.port, self.mpp.port)
+
+    def write_configuration(self, changes: Mapping[str, Any] | None = None, *, name: str = "gateway.yaml") -> Path:
+        """Write the configuration of a gateway that runs against this simulator into `directory`; give its path.
+
+        `changes` is merged into conf/demo.yaml, mapping by mapping; None takes a key away. To be called when the simulator runs.
+        """
+        path = self.directory / name
+        path.write_text(render(self.ports, changes))
+        return path
+
+    def _write(self, authority: Authority) -> None:
+        for folder in ("keys", "tls"):
+            (self.directory / folder).mkdir(parents=True, exist_ok=True)
+        self.keys.write(self.directory / "keys")
+        authority.write(self.ca)
