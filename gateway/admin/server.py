@@ -1,0 +1,52 @@
+"""What the admin listener serves: `/metrics`, `/livez`, `/readyz`, `/startupz`.
+
+Probes answer 200 or 503 with their reasons as JSON. The health of peers is never counted: one outage would take every instance out.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from gateway.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Health:
+    """The state that the probes tell: started once, then ready until the drain begins."""
+
+    started: bool = False
+    draining: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+    def not_ready(self) -> list[str]:
+        """Return why the process is not ready; nothing when it is."""
+        reasons = [] if self.started else ["starting"]
+        return [*reasons, *(["draining"] if self.draining else []), *self.reasons]
+
+
+def admin_app(metrics: Metrics, health: Health) -> web.Application:
+    """Return the admin listener's application."""
+
+    async def expose(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(metrics.registry), headers={"Content-Type": content_type})
+
+    async def livez(_: web.Request) -> web.Response:
+        return _probe([])
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _probe(health.not_ready())
+
+    async def startupz(_: web.Request) -> web.Response:
+        return _probe([] if health.started else ["starting"])
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", expose), web.get("/livez", livez), web.get("/readyz", readyz), web.get("/startupz", startupz)])
+    return app
+
+
+def _probe(reasons: list[str]) -> web.Response:
+    body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
+    return web.Response(status=503 if reasons else 200, body=body, content_type="application/json", headers={"Cache-Control": "no-store"})

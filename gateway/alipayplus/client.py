@@ -1,0 +1,233 @@
+"""Calling Alipay+: one SDK request signed, sent at most once, its answer verified before anything of it is returned.
+
+Whoever calls gives the two strings as raw JSON text and gets a `Response`, or one of the failures of `alipayplus.errors`; the
+`Call` record says in every case what happened. The client knows nothing of the app, of sessions or of metrics.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, Protocol
+
+from gateway.alipayplus.errors import (
+    ConnectionLost,
+    Overloaded,
+    ResponseInvalid,
+    TimedOut,
+    Unreachable,
+)
+from gateway.alipayplus.keys import KeyRing
+from gateway.alipayplus.messages import Response, encode_request
+from gateway.alipayplus.signature import format_signature, string_to_sign
+from gateway.alipayplus.verification import verify_answer
+
+from gateway.upstream import Answer, AnswerInvalid, Connection, Limiter, Pool, UpstreamError
+from gateway.upstream import Unreachable as NoConnection
+
+URI: Final = "/aps/api/v1/mobile/sdkProxy"
+HTTP_OK: Final = 200
+
+
+@dataclass(slots=True)
+class Call:
+    """The record of one call. `phases` are seconds by name (queue, sign, alipayplus, verify); `sent` is not_sent, answered or unknown."""
+
+    phases: dict[str, float] = field(default_factory=dict)
+    sent: str = "not_sent"
+    endpoint: str | None = None
+    request_time: str | None = None
+    response_time: str | None = None
+    key_version: str | None = None
+    clock_offset: float | None = None
+
+
+class Observer(Protocol):
+    """Counts what came of each request to an endpoint: ok, error, timeout, unreachable or invalid."""
+
+    def __call__(self, endpoint: str, outcome: str) -> None:
+        """Count one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: `total` from the first byte sent to the last byte of the answer, `connect` over all hosts, `queue` for a place."""
+
+    total: float
+    connect: float
+    queue: float
+
+
+class Client:
+    """Signs and sends SDK requests.
+
+    `hosts` are the pools of each scene that has hosts of its own, `default` those of all others, in order of preference. The next
+    one is tried only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4).
+    """
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        default: Sequence[Pool],
+        *,
+        hosts: Mapping[str, Sequence[Pool]],
+        limiter: Limiter,
+        timeouts: Timeouts,
+        max_response: int,
+        allow_unsigned_failures: bool,
+        observe: Observer = lambda _endpoint, _outcome: None,
+        now: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ring = ring
+        self._default = tuple(default)
+        self._hosts = {scene: tuple(pools) for scene, pools in hosts.items()}
+        self._limiter = limiter
+        self._timeouts = timeouts
+        self._max_response = max_response
+        self._allow_unsigned_failures = allow_unsigned_failures
+        self._observe = observe
+        self._now = now
+        self._wall_clock = wall_clock
+
+    async def call(self, header: bytes, data: bytes, customer_id: str, scene: str | None, call: Call) -> Response:
+        """Send one SDK request and return the verified answer.
+
+        `header` and `data` are the raw JSON text of the two strings, quotes included. Raises Overloaded, Unreachable (nothing was
+        sent), TimedOut, ConnectionLost, ResponseInvalid or SignatureInvalid (the outcome is unknown).
+        """
+        body = encode_request(header, data, customer_id)
+        await self._take_place(call)
+        try:
+            answer = await self._exchange(body, self._hosts.get(scene or "", self._default), call)
+        finally:
+            self._limiter.release()
+        return self._verify(answer, call)
+
+    async def _take_place(self, call: Call) -> None:
+        begun = self._now()
+        try:
+            await self._limiter.acquire(self._timeouts.queue)
+        except TimeoutError:
+            raise Overloaded("waited too long for a place among max_in_flight") from None
+        finally:
+            call.phases["queue"] = self._now() - begun
+
+    async def _exchange(self, body: bytes, pools: Sequence[Pool], call: Call) -> Answer:
+        deadline = self._now() + self._timeouts.connect
+        while True:
+            begun = self._now()
+            pool, connection = await self._connect(pools, deadline, call)
+            connected = self._now() - begun
+            try:
+                return await self._send(pool, connection, body, call, connected)
+            except NoConnection as error:  # a kept connection that had ended: not a byte was written
+                call.sent = "not_sent"
+                if not connection.reused:
+                    raise Unreachable(error.reason) from error
+
+    async def _connect(self, pools: Sequence[Pool], deadline: float, call: Call) -> tuple[Pool, Connection]:
+        reason = "no connection"
+        for position, pool in enumerate(pools):
+            call.endpoint = pool.endpoint.name
+            share = (deadline - self._now()) / (len(pools) - position)
+            try:
+                async with asyncio.timeout(max(share, 0)):
+                    return pool, await pool.acquire()
+            except NoConnection as error:
+                reason = error.reason
+            except TimeoutError:
+                reason = "connect timeout"
+            self._observe(pool.endpoint.name, "unreachable")
+        raise Unreachable(reason)
+
+    async def _send(self, pool: Pool, connection: Connection, body: bytes, call: Call, connected: float) -> Answer:
+        head = self._signed_head(pool, body, call)
+        begun, sent_at, outcome = self._now(), self._wall_clock(), "error"
+        call.sent = "unknown"
+        try:
+            async with asyncio.timeout(self._timeouts.total):
+                answer = await connection.exchange(head, body, limit=self._max_response, method="POST")
+        except TimeoutError:
+            outcome = "timeout"
+            raise TimedOut("no whole answer in time") from None
+        except NoConnection:
+            outcome = "unreachable"
+            raise
+        except AnswerInvalid as error:
+            outcome = "invalid"
+            raise ResponseInvalid(error.reason) from error
+        except UpstreamError as error:
+            raise ConnectionLost(error.reason) from error
+        else:
+            outcome = "ok"
+            call.clock_offset = clock_offset(answer.get("response-time"), sent_at, self._now() - begun)
+            return answer
+        finally:
+            call.phases["alipayplus"] = connected + self._now() - begun
+            pool.release(connection)
+            self._observe(pool.endpoint.name, outcome)
+
+    def _signed_head(self, pool: Pool, body: bytes, call: Call) -> bytes:
+        begun = self._now()
+        time = self._wall_clock().isoformat(timespec="seconds")
+        key = self._ring.signing
+        signature = key.sign(string_to_sign(URI, self._ring.client_id, time, body))
+        call.request_time, call.key_version = time, key.version
+        call.phases["sign"] = self._now() - begun
+        return (
+            f"POST {URI} HTTP/1.1\r\n"
+            f"Host: {pool.endpoint.authority}\r\n"
+            "Content-Type: application/json; charset=UTF-8\r\n"
+            f"Client-Id: {self._ring.client_id}\r\n"
+            f"Request-Time: {time}\r\n"
+            f"Signature: {format_signature(signature, key.version)}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("ascii")
+
+    def _verify(self, answer: Answer, call: Call) -> Response:
+        call.response_time = answer.get("response-time")
+        if answer.status != HTTP_OK:
+            raise ResponseInvalid(f"HTTP status {answer.status}")
+        if any(coding.strip().lower() != "identity" for coding in answer.all("content-encoding")):
+            raise ResponseInvalid("content coding")
+        begun = self._now()
+        try:
+            response = verify_answer(
+                self._ring,
+                URI,
+                answer.body,
+                signature=answer.all("signature"),
+                response_time=answer.all("response-time"),
+                client_id=answer.all("client-id"),
+                allow_unsigned_failures=self._allow_unsigned_failures,
+            )
+        except Exception:
+            call.clock_offset = None
+            raise
+        finally:
+            call.phases["verify"] = self._now() - begun
+        call.sent = "answered"
+        return response
+
+
+def clock_offset(response_time: str | None, sent_at: datetime, took: float) -> float | None:
+    """Return by how many seconds the clock of Alipay+ is ahead of ours, measured at the middle of the call.
+
+    None where the response time is absent or no ISO 8601 time with an offset (some sister products send epoch milliseconds, which
+    are understood too).
+    """
+    if response_time is None:
+        return None
+    try:
+        if response_time.isascii() and response_time.isdigit():
+            theirs = int(response_time) / 1000
+        else:
+            parsed = datetime.fromisoformat(response_time)
+            if parsed.tzinfo is None:
+                return None
+            theirs = parsed.timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return theirs - (sent_at.timestamp() + took / 2)

@@ -1,0 +1,155 @@
+"""The composition root: a checked `Config` in, running parts out, all owned by one AsyncExitStack.
+
+The only module that knows all parts. It opens no listener and handles no signal: `gateway.server` does.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from ssl import SSLContext
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway import config as configuration
+from gateway.admin import Health
+from gateway.alipayplus.client import Client, Timeouts
+from gateway.alipayplus.keyring import check_keys, load_key_ring
+from gateway.alipayplus.keys import KeyRing
+from gateway.config import Alipayplus, Config, Fault, Loaded
+from gateway.edge.body import BodyLimits
+from gateway.edge.exchange import Recorder
+from gateway.edge.front import Front
+from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.sdkproxy.handler import SdkProxy
+from gateway.session import Sessions
+from gateway.telemetry.log import Logs
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream import Endpoint, Limiter, Pool, tls
+
+CLOCK_OFFSET_WARNING: Final = 30.0  # seconds
+
+
+def load(path: Path) -> Loaded:
+    """Load and check a configuration with every check that there is. Raises ConfigError with all faults."""
+    return configuration.load(path, checks=CHECKS)
+
+
+def check_tls(config: Config) -> Iterator[Fault]:
+    """Yield the faults of the certificates and keys that the configuration names for its peers."""
+    session = config.session
+    named = (
+        (("alipayplus", "tls"), config.alipayplus.tls),
+        (("session", "forward", "tls"), session.forward.tls if session.forward else None),
+        (("session", "introspection", "tls"), session.introspection.tls if session.introspection else None),
+    )
+    for path, settings in named:
+        if settings is not None:
+            yield from tls.check(settings, path)
+
+
+CHECKS: Final = (check_keys, check_tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The running parts of one worker."""
+
+    config: Config
+    metrics: Metrics
+    health: Health
+    front: Front
+    edge: EdgeServer
+
+
+@asynccontextmanager
+async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator[Runtime]:
+    """Build every part and run it until the context ends. Reads the key files; opens no listener."""
+    async with AsyncExitStack() as stack:
+        ring = load_key_ring(config.alipayplus)
+        _show_keys(metrics, ring)
+        client = _alipayplus(config.alipayplus, ring, metrics, stack)
+        sessions = await _sessions(config, metrics, stack)
+        recorder = Recorder(metrics, logs)
+        sdk = SdkProxy(
+            config.sdk_proxy.path_prefix,
+            BodyLimits(config.sdk_proxy.max_body, config.server.limits.body_idle_timeout, config.server.limits.body_timeout),
+            sessions,
+            client,
+            metrics,
+            scenes=config.alipayplus.scenes,
+            customer_hash=logs.customer,
+            on_clock_offset=ClockWatch(metrics, logs.log).observe,
+        )
+        front = Front(config.sdk_proxy.path_prefix, sdk.handle, recorder, metrics, logs.log)
+        limits = config.server.limits
+        edge = EdgeServer(
+            front.handle,
+            ServerLimits(limits.header_size, limits.header_timeout, limits.idle_timeout),
+            recorder,
+            metrics,
+            front.unknown_method(sdk.unknown_method),
+        )
+        stack.push_async_callback(edge.shutdown, 0)
+        yield Runtime(config, metrics, Health(), front, edge)
+
+
+async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:
+    sessions = Sessions(config.session, observe=partial(_count_upstream, metrics, "session"))
+    stack.push_async_callback(sessions.close)
+    return sessions
+
+
+def _alipayplus(config: Alipayplus, ring: KeyRing, metrics: Metrics, stack: AsyncExitStack) -> Client:
+    context = tls.client_context(config.tls)
+    limiter = Limiter(config.max_in_flight)
+    metrics.max_in_flight.set(config.max_in_flight)
+    metrics.queue_length.set_function(lambda: limiter.waiting)
+    pools = partial(_pools, config, context, stack)
+    return Client(
+        ring,
+        pools(config.host),
+        hosts={name: pools(scene.host) for name, scene in config.scenes.items()},
+        limiter=limiter,
+        timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
+        max_response=config.max_response,
+        allow_unsigned_failures=config.verification.allow_unsigned_failures,
+        observe=partial(_count_upstream, metrics, "alipayplus"),
+    )
+
+
+def _pools(config: Alipayplus, context: SSLContext, stack: AsyncExitStack, hosts: Iterable[str]) -> list[Pool]:
+    pools = []
+    for host in hosts:
+        server_name = config.tls.server_name if config.tls else None
+        endpoint = Endpoint.parse(host, tls=context, server_name=server_name, proxy=config.proxy)
+        pool = Pool(endpoint, idle=config.keepalive.idle, age=config.keepalive.age, connect_timeout=config.connect_timeout)
+        stack.push_async_callback(pool.close)
+        pools.append(pool)
+    return pools
+
+
+def _count_upstream(metrics: Metrics, upstream: str, endpoint: str, outcome: str) -> None:
+    metrics.upstream_requests(upstream, endpoint, outcome).inc()
+
+
+def _show_keys(metrics: Metrics, ring: KeyRing) -> None:
+    metrics.key_info("signing", ring.signing.version, ring.signing.public.fingerprint).set(1)
+    for version, key in ring.verification.items():
+        metrics.key_info("verification", version, key.fingerprint).set(1)
+
+
+class ClockWatch:
+    """Keeps the measured offset of Alipay+'s clock in its metric, and warns when it is large. Nothing is ever rejected for it."""
+
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self._gauge = metrics.clock_offset
+        self._log = log
+
+    def observe(self, offset: float) -> None:
+        """Take one measurement (seconds; positive when Alipay+ is ahead)."""
+        self._gauge.set(offset)
+        if abs(offset) > CLOCK_OFFSET_WARNING:
+            self._log.warning("our clock and that of Alipay+ differ", offset_seconds=round(offset, 1))

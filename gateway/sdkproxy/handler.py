@@ -1,0 +1,167 @@
+"""One SDK request on its way through: refused in the order of the contract, or sent to Alipay+ and answered.
+
+The order of refusals: path, method, media type and coding, declared length, credentials present, session, body, JSON.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Final
+
+from aiohttp import web
+
+from gateway.alipayplus.client import Call, Client
+from gateway.alipayplus.messages import Response
+from gateway.alipayplus.results import DOCUMENTED, Result
+from gateway.edge.answer import Answer, result_body
+from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
+from gateway.edge.exchange import Exchange, SdkRecord
+from gateway.edge.front import send_continue
+from gateway.errors import FAILURES, GatewayError
+from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
+from gateway.session import Check, Identity, Sessions
+from gateway.telemetry.metrics import Metrics
+
+_CHECK_CODES: Final = {
+    "missing": "SESSION_REQUIRED",
+    "denied": "SESSION_REQUIRED",
+    "forbidden": "SESSION_FORBIDDEN",
+    "unavailable": "SESSION_UNAVAILABLE",
+}
+
+
+class SdkProxy:
+    """Handles every request below the SDK's path prefix."""
+
+    def __init__(
+        self,
+        prefix: str,
+        limits: BodyLimits,
+        sessions: Sessions,
+        client: Client,
+        metrics: Metrics,
+        *,
+        scenes: Iterable[str] = (),
+        customer_hash: Callable[[str], str | None] = lambda _: None,
+        on_clock_offset: Callable[[float], None] = lambda _: None,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._path = prefix + ENDPOINT
+        self._limits = limits
+        self._sessions = sessions
+        self._client = client
+        self._metrics = metrics
+        self._scenes = SCENES | frozenset(scenes)
+        self._customer_hash = customer_hash
+        self._on_clock_offset = on_clock_offset
+        self._now = now
+
+    async def handle(self, request: web.BaseRequest, exchange: Exchange) -> Answer:
+        """Return the answer to the app. Raises GatewayError for every refusal and every failure."""
+        sdk = exchange.sdk = SdkRecord()
+        try:
+            return await self._handle(request, exchange, sdk)
+        except GatewayError as error:
+            self._note_failure(sdk, error.failure.code)
+            raise
+        except ClientLeft:
+            self._note_failure(sdk, "REQUEST_MALFORMED")  # an incomplete message (RFC 9112, 8)
+            raise
+        except asyncio.CancelledError:
+            self._note_failure(sdk, "ALIPAYPLUS_TIMEOUT" if sdk.sent == "unknown" else "OVERLOADED")
+            raise
+        except Exception:
+            self._note_failure(sdk, "INTERNAL_ERROR")
+            raise
+
+    async def _handle(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
+        self._refuse_by_head(request)
+        identity = await self._check_session(request, exchange)
+        sdk.customer = self._customer_hash(identity.customer_id)
+        send_continue(request)
+        message = decode_request(await read_body(request, self._limits))
+        sdk.scene = message.scene
+        sdk.scene_label = self._scene_label(message.scene)
+        call = Call(exchange.phases)
+        try:
+            response = await self._client.call(message.header, message.data, identity.customer_id, message.scene, call)
+        finally:
+            self._note_call(exchange, sdk, call)
+        return self._answer(response, exchange, sdk)
+
+    def unknown_method(self, path: str, exchange: Exchange) -> GatewayError:
+        """Return the refusal of a method that the parser does not know, for the SDK path's own resource or another."""
+        exchange.sdk = sdk = SdkRecord()
+        error = _wrong_method() if path.partition("?")[0] == self._path else GatewayError("NOT_FOUND", "no such SDK path")
+        self._note_failure(sdk, error.failure.code)
+        return error
+
+    def _refuse_by_head(self, request: web.BaseRequest) -> None:
+        if request.raw_path.partition("?")[0] != self._path:
+            raise GatewayError("NOT_FOUND", "no such SDK path")
+        if request.method != "POST":
+            raise _wrong_method()
+        headers = request.headers
+        types = headers.getall("Content-Type", [])
+        if len(types) != 1 or not is_json_in_utf8(types[0]):
+            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "media type")
+        if any(coding.strip().lower() not in ("", "identity") for coding in headers.getall("Content-Encoding", [])):
+            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
+        length = headers.get("Content-Length")
+        if length is not None and int(length) > self._limits.size:
+            raise BodyTooLarge
+
+    async def _check_session(self, request: web.BaseRequest, exchange: Exchange) -> Identity:
+        begun = self._now()
+        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.traceparent)
+        exchange.phases["session"] = self._now() - begun
+        self._metrics.session_checks(check.outcome, check.source).inc()
+        return identity_or_refusal(check)
+
+    def _answer(self, response: Response, exchange: Exchange, sdk: SdkRecord) -> Answer:
+        result = response.result
+        sdk.result_status, sdk.result_code, sdk.source = result.status, result.code, "alipayplus"
+        sdk.code_label = _code_label(result)
+        body = result_body(
+            status=result.status,
+            code=result.code,
+            message=result.message,
+            source="alipayplus",
+            request_id=exchange.request_id,
+            header=response.header,
+            data=response.data,
+        )
+        return Answer(http_status(result), body, exchange.request_id)
+
+    def _note_call(self, exchange: Exchange, sdk: SdkRecord, call: Call) -> None:
+        exchange.endpoint = call.endpoint
+        sdk.sent, sdk.request_time, sdk.key_version = call.sent, call.request_time, call.key_version
+        if call.sent == "answered":
+            sdk.response_time = call.response_time
+            if call.clock_offset is not None:
+                self._on_clock_offset(call.clock_offset)
+
+    def _note_failure(self, sdk: SdkRecord, code: str) -> None:
+        sdk.result_status, sdk.result_code, sdk.code_label = FAILURES[code].result_status, code, code
+
+    def _scene_label(self, scene: str | None) -> str:
+        if scene is None:
+            return "none"
+        return scene if scene in self._scenes else "other"
+
+
+def identity_or_refusal(check: Check) -> Identity:
+    """Return whose login it is, or raise the failure that this check means."""
+    if check.identity is not None:
+        return check.identity
+    headers = tuple(("WWW-Authenticate", value) for value in check.www_authenticate)
+    raise GatewayError(_CHECK_CODES[check.outcome], check.reason, headers=headers)
+
+
+def _wrong_method() -> GatewayError:
+    return GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", "POST"),))
+
+
+def _code_label(result: Result) -> str:
+    """Return the code if it is a documented one under its own status: a label must come from a closed set."""
+    return result.code if DOCUMENTED.get(result.code) == result.status else "other"
