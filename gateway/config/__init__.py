@@ -1,6 +1,7 @@
 """The configuration: the model of the file, the loader that lists every fault, the checks between keys."""
 
 from gateway.config.faults import ConfigError, Fault
+from gateway.config.loader import Loaded, load
 from gateway.config.model import (
     Admin,
     Alipayplus,
@@ -38,6 +39,7 @@ __all__ = [
     "Introspection",
     "Keepalive",
     "Limits",
+    "Loaded",
     "Log",
     "PrivateKey",
     "Scene",
@@ -50,4 +52,5 @@ __all__ = [
     "Telemetry",
     "Tls",
     "Verification",
+    "load",
 ]

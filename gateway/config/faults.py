@@ -13,17 +13,18 @@ KeyPath = tuple[str | int, ...]
 class Fault:
     """One thing that is wrong (or, as a warning, doubtful) at one key; `message` says what, and what would be right, and holds no secret.
 
-    `path` is the key's path from the root of the file; checks leave `line` (from 1) to the loader.
+    `path` is the key's path from the root of the file; checks leave `line` (from 1) and `file` to the loader.
     """
 
     path: KeyPath
     message: str
     warning: bool = False
     line: int | None = None
+    file: Path | None = None
 
-    def render(self, file: Path) -> str:
+    def __str__(self) -> str:
         """Give the line that people read: `FILE:LINE: key.path: message`."""
-        place = f"{file}:{self.line}" if self.line else str(file)
+        place = f"{self.file}:{self.line}" if self.line else str(self.file or "")
         kind = "warning: " if self.warning else ""
         return ": ".join(part for part in (place, dotted(self.path), kind + self.message) if part)
 
@@ -31,10 +32,9 @@ class Fault:
 class ConfigError(Exception):
     """The configuration is not valid; `faults` lists everything that is wrong, and warnings too, in the order of the file."""
 
-    def __init__(self, file: Path, faults: Iterable[Fault]) -> None:
-        self.file = file
+    def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(fault.render(file) for fault in self.faults))
+        super().__init__("\n".join(map(str, self.faults)))
 
 
 def dotted(path: KeyPath) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Struct, field
 
 from gateway.config import rules
-from gateway.config.rules import Bounds, Doc, Keys, NotEmpty, OneOrMany, Shorthand
+from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, Shorthand
 from gateway.config.values import Address, Duration, Secret, Size
 
 Timeout = Annotated[Duration, Bounds(Duration(0.001), Duration(3600))]
@@ -24,6 +24,11 @@ RequestHeaderName = Annotated[str, rules.REQUEST_HEADER_NAME]
 CookieName = Annotated[str, rules.COOKIE_NAME]
 Url = Annotated[str, rules.URL]
 Origin = Annotated[str, rules.ORIGIN]
+Addresses = Annotated[tuple[Address, ...], OneOrMany(), Distinct()]
+Origins = Annotated[tuple[Origin, ...], OneOrMany(), Distinct()]
+HeaderNames = Annotated[tuple[HeaderName, ...], Distinct()]
+RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distinct()]
+CookieNames = Annotated[tuple[CookieName, ...], NotEmpty(), Distinct(ignore_case=False)]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -41,7 +46,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Server(Struct, frozen=True, kw_only=True):
     """Where and how clients' requests are taken."""
 
-    listen: Annotated[tuple[Address, ...], OneOrMany(), Doc("host:port or [v6]:port, or a list of them.")] = (Address("127.0.0.1", 8080),)
+    listen: Annotated[Addresses, Doc("host:port or [v6]:port, or a list of them.")] = (Address("127.0.0.1", 8080),)
     workers: Annotated[Literal[1], Doc("The number of worker processes; only 1 exists for now.")] = 1
     drain_timeout: Annotated[Span, Doc("After SIGTERM, how long requests may take to end; then what is left is cut.")] = Duration(30)
     limits: Annotated[Limits, Doc("What one client connection may take.")] = field(default_factory=Limits)
@@ -79,13 +84,12 @@ class Forward(Struct, frozen=True, kw_only=True):
     url: Annotated[Url, Doc("The auth service: 2xx with a customer id is valid, 401 denied, 403 forbidden, all else unavailable.")]
     method: Annotated[Literal["GET", "POST"], Doc("The method of the call; a POST has no body.")] = "GET"
     request_headers: Annotated[
-        tuple[RequestHeaderName, ...],
-        NotEmpty(),
+        RequestHeaderNames,
         Doc("What of the client's headers is sent, and nothing else; a request with none of them is 401."),
     ] = ("Authorization", "Cookie")
-    cookies: Annotated[tuple[CookieName, ...] | None, NotEmpty(), Doc("Send only these cookies; default: all.")] = None
+    cookies: Annotated[CookieNames | None, Doc("Send only these cookies; default: all.")] = None
     customer_id: Annotated[CustomerId, Doc("Where the customer id stands in the answer: {header: NAME} or {json: POINTER}.")]
-    forward_headers: Annotated[tuple[HeaderName, ...], Doc("More headers of the answer that the MPP's API gets.")] = ()
+    forward_headers: Annotated[HeaderNames, Doc("More headers of the answer that the MPP's API gets.")] = ()
     timeout: Annotated[Timeout, Doc("For the whole check, waiting for a connection included.")] = Duration(2)
     max_in_flight: Annotated[Count, Doc("How many checks may be under way at once.")] = 256
     tls: Annotated[Tls | None, Doc("TLS towards the auth service.")] = None
@@ -125,7 +129,7 @@ class Session(Struct, frozen=True, kw_only=True):
 class Scene(Struct, frozen=True, kw_only=True):
     """What is different for one scene."""
 
-    host: Annotated[tuple[Origin, ...], OneOrMany(), Doc("https://host, or a list of them in order of preference.")]
+    host: Annotated[Origins, Doc("https://host, or a list of them in order of preference.")]
 
 
 class PrivateKey(Struct, frozen=True, kw_only=True):
@@ -173,8 +177,7 @@ class Alipayplus(Struct, frozen=True, kw_only=True):
 
     client_id: Annotated[str, rules.CLIENT_ID, Doc("The client id that Alipay+ gave us.")]
     host: Annotated[
-        tuple[Origin, ...],
-        OneOrMany(),
+        Origins,
         Doc("https://host, or a list of them in order of preference: the next one is tried when no connection can be made."),
     ]
     scenes: Annotated[

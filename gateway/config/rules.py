@@ -13,6 +13,7 @@ from gateway.config.values import HOST, PORT, is_host, is_port
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2  # noqa: S105  # not a secret
 _PATH: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
+_QUERY: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
 _SEGMENT: Final = r"[A-Za-z0-9._~!$&'()*+,=:@-]+"
 
 # RFC 9110 section 7.6.1 and RFC 9112 section 6: they belong to one connection and frame one message; sent on, they break the next one.
@@ -62,6 +63,13 @@ class NotEmpty:
 
 
 @dataclass(frozen=True, slots=True)
+class Distinct:
+    """A list in which nothing stands twice."""
+
+    ignore_case: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Shorthand:
     """A section that may be written as the value of one of its keys."""
 
@@ -85,7 +93,7 @@ class Text:
 
     def complaint(self, text: str) -> str | None:
         """Say what is wrong with this text, or None; the text itself is never repeated."""
-        return self.finer(text) or (None if re.fullmatch(self.pattern, text) else f"write {self.right}")
+        return self.finer(text) or (None if re.fullmatch(self.pattern, text) else f"not of the right form: write {self.right}")
 
 
 def _no_framing(name: str) -> str | None:
@@ -133,7 +141,7 @@ def _server_name(text: str) -> str | None:
 HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id", _no_framing)
 REQUEST_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as Authorization", _no_own)
 COOKIE_NAME: Final = Text(_TOKEN, "the name of a cookie, such as sid")
-URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?(?:{_PATH}|\?)*)?", "a URL such as http://127.0.0.1:8081/session", _url)
+URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?{_QUERY})?", "a URL such as http://127.0.0.1:8081/session", _url)
 ORIGIN: Final = Text(rf"https://{HOST}(?::{PORT})?", "https://host or https://host:port", _origin)
 PROXY: Final = Text(rf"http://{HOST}:{PORT}", "http://host:port", _url)
 SERVER_NAME: Final = Text(rf"(?:{HOST}|[0-9A-Fa-f:.]+)", "a host name or IP address", _server_name)

@@ -46,7 +46,7 @@ class Duration(float):
     def parse(cls, text: str) -> Self:
         """Read the written form; raises ValueError."""
         if not re.fullmatch(cls.PATTERN, text):
-            raise ValueError(f"write {_near(text, _MILLISECONDS, _LOOSE_DURATIONS) or cls.RIGHT}")
+            raise ValueError(f"not a duration: write {_near(text, _MILLISECONDS, _LOOSE_DURATIONS) or cls.RIGHT}")
         number, unit = _split(text)
         return cls(number * _MILLISECONDS[unit] / 1000)
 
@@ -69,7 +69,7 @@ class Size(int):
     def parse(cls, text: str) -> Self:
         """Read the written form; raises ValueError."""
         if not re.fullmatch(cls.PATTERN, text):
-            raise ValueError(f"write {_near(text, _BYTES, _LOOSE_SIZES) or cls.RIGHT}")
+            raise ValueError(f"not a size: write {_near(text, _BYTES, _LOOSE_SIZES) or cls.RIGHT}")
         number, unit = _split(text)
         return cls(number * _BYTES[unit])
 
@@ -94,7 +94,7 @@ class Address:
         if re.fullmatch(":[0-9]+|[0-9]+", text):
             raise ValueError(f"write the host too, such as 127.0.0.1:{text.removeprefix(':')}")
         if not re.fullmatch(cls.PATTERN, text) or not is_host(host) or not is_port(port):
-            raise ValueError(f"write {cls.RIGHT}")
+            raise ValueError(f"not an address: write {cls.RIGHT}")
         return cls(host.strip("[]"), int(port))
 
     def __str__(self) -> str:

@@ -1,0 +1,203 @@
+"""The rules between keys: pure functions of a configuration, each giving the faults it finds by key path.
+
+What one key may look like stands with it in `gateway.config.model`; what needs files or keys is given to the loader by its callers.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.faults import Fault, KeyPath
+from gateway.config.model import Config, CustomerId, Forward, Introspection, Tls
+from gateway.config.values import Address, Duration
+
+ALIPAYPLUS_EXPIRY: Final = Duration(10)  # protocol section 2: Alipay+ expires a call after 10 s
+_ANY_V4, _ANY_V6 = "0.0.0.0", "::"  # noqa: S104  # compared with, not listened on
+
+_FORWARD: Final = ("session", "forward")
+_INTROSPECTION: Final = ("session", "introspection")
+_ALIPAYPLUS: Final = ("alipayplus",)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One deadline on the way of an SDK request, under its key."""
+
+    key: str
+    duration: Duration
+
+
+def deadline_ladder(config: Config) -> tuple[Step, ...]:
+    """Give the deadlines that one SDK request can use up, one after the other: session, queue, connect, timeout."""
+    name = "forward" if config.session.forward is not None else "introspection"
+    source = config.session.forward or config.session.introspection
+    alipayplus = config.alipayplus
+    first = (Step(f"session.{name}.timeout", source.timeout),) if source else ()
+    return (
+        *first,
+        Step("alipayplus.queue_timeout", alipayplus.queue_timeout),
+        Step("alipayplus.connect_timeout", alipayplus.connect_timeout),
+        Step("alipayplus.timeout", alipayplus.timeout),
+    )
+
+
+def longest_request(config: Config) -> Duration:
+    """Give the sum of the deadline ladder."""
+    return Duration(sum(step.duration for step in deadline_ladder(config)))
+
+
+def one_session_source(config: Config) -> Iterator[Fault]:
+    """Demand exactly one of forward and introspection."""
+    given = [source for source in (config.session.forward, config.session.introspection) if source is not None]
+    if len(given) != 1:
+        yield Fault(("session",), "write exactly one of forward and introspection")
+
+
+def forward_customer_id(config: Config) -> Iterator[Fault]:
+    """Demand exactly one of header and json."""
+    if config.session.forward is not None:
+        yield from _customer_id(config.session.forward.customer_id, _FORWARD)
+
+
+def introspection_customer_id(config: Config) -> Iterator[Fault]:
+    """Demand exactly one of header and json."""
+    if config.session.introspection is not None:
+        yield from _customer_id(config.session.introspection.customer_id, _INTROSPECTION)
+
+
+def cookies_are_sent(config: Config) -> Iterator[Fault]:
+    """Allow a choice of cookies only where the Cookie header is sent."""
+    forward = config.session.forward
+    if forward is not None and forward.cookies is not None and "cookie" not in _lower(forward.request_headers):
+        yield Fault((*_FORWARD, "cookies"), "no cookie is ever sent: add Cookie to request_headers, or remove this key")
+
+
+def identity_comes_once(config: Config) -> Iterator[Fault]:
+    """Let the MPP's API get the identity header from the check alone."""
+    forward = config.session.forward
+    if forward is not None and config.session.identity_header.lower() in _lower(forward.forward_headers):
+        message = f"the identity header {config.session.identity_header} is set already: leave it out"
+        yield Fault((*_FORWARD, "forward_headers"), message)
+
+
+def identity_is_not_claimed(config: Config) -> Iterator[Fault]:
+    """Warn where the auth service would see the identity header, in which a client can claim to be anybody."""
+    forward = config.session.forward
+    if forward is None:
+        return
+    path = (*_FORWARD, "request_headers")
+    if config.session.identity_header.lower() in _lower(forward.request_headers):
+        yield Fault(path, "the auth service gets a customer id of the client's own making: remove the identity header", warning=True)
+
+
+def forward_tls(config: Config) -> Iterator[Fault]:
+    """Demand TLS settings that are complete and used."""
+    if config.session.forward is not None:
+        yield from _source_tls(config.session.forward, _FORWARD)
+
+
+def introspection_tls(config: Config) -> Iterator[Fault]:
+    """Demand TLS settings that are complete and used."""
+    if config.session.introspection is not None:
+        yield from _source_tls(config.session.introspection, _INTROSPECTION)
+
+
+def alipayplus_tls(config: Config) -> Iterator[Fault]:
+    """Demand TLS settings that are complete."""
+    yield from _pair(config.alipayplus.tls, (*_ALIPAYPLUS, "tls"))
+
+
+def introspection_is_private(config: Config) -> Iterator[Fault]:
+    """Warn where the client secret and the tokens travel in the clear."""
+    source = config.session.introspection
+    if source is not None and source.url.startswith("http://") and not _is_loopback(urlsplit(source.url).hostname or ""):
+        yield Fault((*_INTROSPECTION, "url"), "the client secret and the tokens travel unencrypted: write https", warning=True)
+
+
+def timeout_outlasts_alipayplus(config: Config) -> Iterator[Fault]:
+    """Demand more patience than the 10 s after which Alipay+ expires a call: whoever gives up earlier does not know its outcome."""
+    if config.alipayplus.timeout <= ALIPAYPLUS_EXPIRY:
+        message = f"write more than {ALIPAYPLUS_EXPIRY}, such as 12s: Alipay+ itself answers for up to {ALIPAYPLUS_EXPIRY}"
+        yield Fault((*_ALIPAYPLUS, "timeout"), message)
+
+
+def signing_key_exists(config: Config) -> Iterator[Fault]:
+    """Demand that the key version that signs names one of the private keys."""
+    signing = config.alipayplus.signing
+    if signing.key_version not in signing.private_keys:
+        versions = ", ".join(f'"{version}"' for version in signing.private_keys)
+        yield Fault((*_ALIPAYPLUS, "signing", "key_version"), f"no private key has this version: write one of {versions}")
+
+
+def listeners_are_apart(config: Config) -> Iterator[Fault]:
+    """Keep the operators' listener apart from the clients' addresses."""
+    if any(_overlap(address, config.admin.listen) for address in config.server.listen):
+        yield Fault(("admin", "listen"), "server.listen has this address already: write another port")
+
+
+def drain_outlasts_requests(config: Config) -> Iterator[Fault]:
+    """Warn where a drain cuts requests that are within their deadlines."""
+    longest = longest_request(config)
+    if config.server.drain_timeout < longest:
+        message = f"a drain may cut SDK requests that are within their deadlines: write at least {longest} (see the deadline ladder)"
+        yield Fault(("server", "drain_timeout"), message, warning=True)
+
+
+RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
+    one_session_source,
+    forward_customer_id,
+    introspection_customer_id,
+    cookies_are_sent,
+    identity_comes_once,
+    identity_is_not_claimed,
+    forward_tls,
+    introspection_tls,
+    alipayplus_tls,
+    introspection_is_private,
+    timeout_outlasts_alipayplus,
+    signing_key_exists,
+    listeners_are_apart,
+    drain_outlasts_requests,
+)
+"""Every rule. One that looks at a key which could not be read is left out for that file, so each looks at as few as it can."""
+
+
+def _customer_id(customer_id: CustomerId, section: KeyPath) -> Iterator[Fault]:
+    if (customer_id.header is None) == (customer_id.json is None):
+        yield Fault((*section, "customer_id"), "write exactly one of header and json")
+
+
+def _source_tls(source: Forward | Introspection, section: KeyPath) -> Iterator[Fault]:
+    if source.tls is None:
+        return
+    yield from _pair(source.tls, (*section, "tls"))
+    if source.url.startswith("http://"):
+        yield Fault((*section, "tls"), "never used, since url begins with http://: write https:// there, or remove this section")
+
+
+def _pair(tls: Tls | None, path: KeyPath) -> Iterator[Fault]:
+    if tls is not None and (tls.certificate is None) != (tls.private_key is None):
+        missing = "certificate" if tls.certificate is None else "private_key"
+        yield Fault(path, f"certificate and private_key belong together: write {missing} too")
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    if one.port != other.port or one.port == 0:
+        return False
+    hosts = {one.host.lower(), other.host.lower()}
+    if len(hosts) == 1 or _ANY_V6 in hosts:
+        return True
+    return _ANY_V4 in hosts and not any(":" in host for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}

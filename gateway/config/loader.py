@@ -1,0 +1,54 @@
+"""From a file to a checked configuration, or to the list of everything that is wrong with it."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.config.checks import RULES
+from gateway.config.convert import Converter
+from gateway.config.draft import try_rule
+from gateway.config.faults import ConfigError, Fault, KeyPath
+from gateway.config.model import Config
+from gateway.config.permissions import check_permissions
+from gateway.config.source import compose, read_text
+
+Check = Callable[[Config], Iterable[Fault]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid configuration, and what is doubtful about it."""
+
+    config: Config
+    warnings: tuple[Fault, ...] = ()
+
+
+def load(path: Path, checks: Sequence[Check] = (), *, environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Read and check a configuration file; raises ConfigError with every fault, in the order of the file, each with its line.
+
+    `checks` are further checks that need more than the file (keys, certificates). They run when every value could be read, also where
+    rules between keys are broken: a check must be ready for a `key_version` that names no key, say. Where a rule has found
+    a fault at a key, what checks find there is not added.
+    """
+    root = compose(path, read_text(path))
+    converter = Converter(path.absolute().parent, environ)
+    config = converter.convert(root)
+    faults = [*converter.faults, *(fault for rule in RULES for fault in try_rule(rule, config))]
+    if not converter.faults:
+        faults += check_permissions(config)
+        faults += _unknown(faults, (fault for check in checks for fault in check(config)))
+    located = _located(faults, path, converter.line)
+    if not all(fault.warning for fault in located):
+        raise ConfigError(located)
+    return Loaded(config, located)
+
+
+def _unknown(known: Iterable[Fault], found: Iterable[Fault]) -> list[Fault]:
+    places = {(fault.path, fault.warning) for fault in known}
+    return [fault for fault in found if (fault.path, fault.warning) not in places]
+
+
+def _located(faults: Iterable[Fault], file: Path, line: Callable[[KeyPath], int | None]) -> tuple[Fault, ...]:
+    placed = [replace(fault, file=file, line=fault.line or line(fault.path)) for fault in faults]
+    return tuple(sorted(placed, key=lambda fault: fault.line or 0))

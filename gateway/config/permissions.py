@@ -1,0 +1,32 @@
+"""Who else on this machine may read our private keys: a look at the modes of the files, never at their content."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.config.faults import Fault, KeyPath
+from gateway.config.model import Alipayplus, Config, Forward, Introspection
+
+
+def check_permissions(config: Config) -> Iterator[Fault]:
+    """Warn of private keys that the group or everybody may read. Files that are not there are others' to report."""
+    for path, file in _private_keys(config):
+        try:
+            mode = file.stat().st_mode
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield Fault(path, f"others than the owner may read this private key (mode {stat.S_IMODE(mode):04o}): chmod 0600", warning=True)
+
+
+def _private_keys(config: Config) -> Iterator[tuple[KeyPath, Path]]:
+    for version, key in config.alipayplus.signing.private_keys.items():
+        yield ("alipayplus", "signing", "private_keys", version), key.file
+    sections: tuple[tuple[KeyPath, Alipayplus | Forward | Introspection | None], ...] = (
+        (("alipayplus",), config.alipayplus),
+        (("session", "forward"), config.session.forward),
+        (("session", "introspection"), config.session.introspection),
+    )
+    for section, peer in sections:
+        if peer is not None and peer.tls is not None and peer.tls.private_key is not None:
+            yield (*section, "tls", "private_key"), peer.tls.private_key
