@@ -51,7 +51,7 @@ class Auth:
     """Where and how it answers; the instance is the `respond` of a `gateway.simulator.peer.Peer`.
 
     The customer id is given in `id_header` and at `id_pointer` (a JSON Pointer, RFC 6901) of the body, and at /sub of an
-    introspection's. Introspection asks for HTTP Basic with `client_id` and `client_secret`.
+    introspection's too. Introspection asks for HTTP Basic with `client_id` and `client_secret`.
     """
 
     session_path: str = "/session"
@@ -93,9 +93,10 @@ class Auth:
         if len(tokens) != 1:
             return Outcome(Answer(400, (_JSON,), b'{"error":"invalid_request"}', login), "no token, or several")
         customer_id = login.customer_id or customer_of(tokens[0])
+        shown = ((self.id_header, customer_id),) if customer_id else ()
         document = {"active": False} if customer_id is None else self._active(customer_id, login)
         return Outcome(
-            Answer(200, (_JSON, *login.headers), msgspec.json.encode(document), login), None if customer_id else "an unknown token"
+            Answer(200, (*shown, _JSON, *login.headers), msgspec.json.encode(document), login), None if customer_id else "an unknown token"
         )
 
     def _active(self, customer_id: str, login: Login) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.simulator.keys import private_beside, write_private
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-LIFETIME: Final = timedelta(days=30)
+LIFETIME: Final = timedelta(days=365)
 
 _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alipayplus-gateway simulator")])
 _MARGIN: Final = timedelta(hours=1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 SOURCE: Final = Path(__file__).parents[2] / "conf" / "demo.yaml"
-"""In a checkout; an installed package holds a copy."""
+"""In a checkout; an installed package holds its copy, `gateway/demo.yaml`."""
 
 _ADDRESS: Final = re.compile(r"127\.0\.0\.1:([0-9]+)")
 
@@ -41,9 +41,8 @@ DEFAULT_PORTS: Final = Ports()
 
 def demo_yaml() -> str:
     """Give the text of conf/demo.yaml."""
-    if SOURCE.is_file():
-        return SOURCE.read_text()
-    return resources.files("gateway").joinpath("demo.yaml").read_text()
+    packaged = resources.files("gateway").joinpath("demo.yaml")
+    return packaged.read_text() if packaged.is_file() else SOURCE.read_text()
 
 
 def render(ports: Ports, changes: Mapping[str, Any] | None = None) -> str:
