@@ -1,9 +1,9 @@
 """The key files of the configuration: every fault of them at once (faults E2), and the ring that they make.
 
-The only part of the protocol that reads files. What a usable key is, `gateway.alipayplus.keys` says.
+The only part of the protocol that reads files. What a usable key is, `gateway.alipayplus.keys` says; whether `key_version` names a
+key and who may read the files, `gateway.config` checks.
 """
 
-import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ Key = TypeVar("Key", SigningKey, VerificationKey)
 MAX_FILE: Final = 64 * 1024
 """Bytes. No key is larger; a device or a log file named by mistake is not read to its end."""
 
-_SIGNING: Final = ("alipayplus", "signing")
+_PRIVATE_KEYS: Final = ("alipayplus", "signing", "private_keys")
 _PUBLIC_KEYS: Final = ("alipayplus", "verification", "public_keys")
 
 
@@ -28,13 +28,9 @@ def check_keys(config: Config) -> Iterator[Fault]:
     ours: dict[str, SigningKey] = {}
     theirs: dict[str, VerificationKey] = {}
     for version, entry in signing.private_keys.items():
-        path = (*_SIGNING, "private_keys", version)
-        yield from _attempt(ours, version, path, partial(read_signing_key, entry, version))
-        yield from _readable_by_others(entry.file, path)
+        yield from _attempt(ours, version, (*_PRIVATE_KEYS, version), partial(read_signing_key, entry, version))
     for version, file in verification.public_keys.items():
         yield from _attempt(theirs, version, (*_PUBLIC_KEYS, version), partial(read_verification_key, file))
-    if signing.key_version not in signing.private_keys:
-        yield Fault((*_SIGNING, "key_version"), "no private key has this version: write one of those under private_keys")
     yield from _own_keys(ours, theirs)
 
 
@@ -57,7 +53,9 @@ def read_verification_key(file: Path) -> VerificationKey:
 
 
 def _read(file: Path) -> bytes:
-    if not stat.S_ISREG(file.stat().st_mode):
+    if "\0" in str(file):
+        raise KeyFormatError("not the path of a file")
+    if file.exists() and not file.is_file():
         raise KeyFormatError("not a regular file")  # a pipe could block for ever
     with file.open("rb") as stream:
         content = stream.read(MAX_FILE + 1)
@@ -73,15 +71,6 @@ def _attempt(keys: dict[str, Key], version: str, path: KeyPath, read: Callable[[
         yield Fault(path, str(error))
     except OSError as error:
         yield Fault(path, f"the file can't be read: {error.strerror}")
-
-
-def _readable_by_others(file: Path, path: KeyPath) -> Iterator[Fault]:
-    try:
-        mode = file.stat().st_mode
-    except OSError:
-        return  # that it can't be read is a fault already
-    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        yield Fault(path, "other users of this machine may read the private key: chmod o= takes that away", warning=True)
 
 
 def _own_keys(ours: dict[str, SigningKey], theirs: dict[str, VerificationKey]) -> Iterator[Fault]:

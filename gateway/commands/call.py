@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from importlib.resources import files
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from gateway.commands.input import FAILED, USAGE, UnusableInput, read, refuse
+from gateway.simulator.answers import sample
 
 PATH: Final = "/alipayplus/v1/sdkProxy"
 """Where the SDK's requests go by default (architecture, The app's contract)."""
@@ -64,7 +64,7 @@ def call(args: argparse.Namespace) -> int:
     try:
         url = _target(args.url)
         headers = [_header(line) for line in args.header]
-        body = _with_scene(sample() if args.file is None else read(args.file), args.scene)
+        body = _with_scene(sample("app-request") if args.file is None else read(args.file), args.scene)
         context = _context(args.ca)
     except UnusableInput as error:
         return refuse(error, USAGE)
@@ -81,11 +81,6 @@ def call(args: argparse.Namespace) -> int:
     print(f"HTTP {answer.status} {answer.reason}, {answer.seconds * 1000:.0f} ms, request {answer.request_id}", file=sys.stderr)
     print(answer.body.decode("utf-8", "replace"))
     return 0 if answer.is_success else FAILED
-
-
-def sample() -> bytes:
-    """Give the app's request that belongs to the sample of the specification."""
-    return files(__package__).joinpath("app-request.json").read_bytes()
 
 
 def send(url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes, context: ssl.SSLContext | None, timeout: float) -> Answer:
@@ -147,5 +142,7 @@ def _with_scene(body: bytes, scene: str | None) -> bytes:
 def _context(ca: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        raise UnusableInput(f"{ca}: no certificates in PEM") from None
     except OSError as error:
-        raise UnusableInput(f"{ca}: {error.strerror or 'no certificates in PEM'}") from error
+        raise UnusableInput(f"{ca}: {error.strerror}") from error

@@ -34,7 +34,7 @@ Next:
        alipayplus:
          signing:
            key_version: "1"
-           private_keys: {{"1": {private}}}
+           private_keys: {{"1": {absolute}}}
   3. Save the public key of Alipay+ (not this one) and name it under verification.public_keys.
   4. gateway check -c FILE
 """
@@ -69,7 +69,11 @@ def generate(args: argparse.Namespace) -> int:
         _write(portal, f"{mate.portal_text()}\n".encode(), 0o644)
     except OSError as error:
         return refuse(f"{error.filename}: {error.strerror}", FAILED)
-    sys.stdout.write(_NEXT.format(private=private, public=public, portal=portal, bits=args.bits, fingerprint=mate.fingerprint))
+    sys.stdout.write(
+        _NEXT.format(
+            private=private, absolute=private.resolve(), public=public, portal=portal, bits=args.bits, fingerprint=mate.fingerprint
+        )
+    )
     return 0
 
 
