@@ -7,10 +7,11 @@ from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.limiter import Limiter
-from gateway.upstream.message import Answer, Field, Head, request_head
+from gateway.upstream.message import LAST_CHUNK, Answer, Field, Head, chunk, request_head
 from gateway.upstream.pool import Pool
 
 __all__ = [
+    "LAST_CHUNK",
     "Answer",
     "AnswerInvalid",
     "Connection",
@@ -22,5 +23,6 @@ __all__ = [
     "Pool",
     "Unreachable",
     "UpstreamError",
+    "chunk",
     "request_head",
 ]

@@ -15,7 +15,7 @@ from gateway.upstream.parser import AnswerParser
 BUFFER = 64 * 1024
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection, made by `loop.create_connection(Connection, ...)`.
 
     Whole: `await exchange(...)`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head` (repeatedly
@@ -26,8 +26,9 @@ class Connection(asyncio.Protocol):
     opened_at = 0.0
     reused = False
 
-    def __init__(self, on_lost: Callable[["Connection"], None] = lambda _connection: None) -> None:
+    def __init__(self, on_lost: Callable[["Connection"], None] = lambda _connection: None, buffer: memoryview | None = None) -> None:
         self.sent = False
+        self._buffer = memoryview(bytearray(BUFFER)) if buffer is None else buffer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._parser = AnswerParser()
@@ -89,10 +90,7 @@ class Connection(asyncio.Protocol):
             raise AnswerInvalid("bytes after the answer")
         head = parser.heads[-1]
         headers = tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.fields])
-        chunks = parser.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        return Answer(head.status, headers, body)
+        return Answer(head.status, headers, parser.take_body())
 
     def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
         """Begin an exchange. `upgrade`: 101 may be answered. Raises Unreachable when the connection is gone."""
@@ -134,7 +132,7 @@ class Connection(asyncio.Protocol):
         return self._parser.heads.popleft()
 
     async def read_body(self) -> bytes:
-        """Return the next piece of the body as it came, nothing at its end. Raises ConnectionLost and AnswerInvalid."""
+        """Return what has come of the body, nothing at its end. Raises ConnectionLost and AnswerInvalid."""
         parser = self._parser
         while not parser.chunks:
             if parser.complete:
@@ -142,10 +140,10 @@ class Connection(asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
-        chunk = parser.chunks.popleft()
-        if self._reading_paused and not parser.chunks:
+        body = parser.take_body()
+        if self._reading_paused:
             self._resume()
-        return chunk
+        return body
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
         """Hand over the transport after a 101, and what the peer has sent since. Reading is paused: set a protocol, then resume it."""
@@ -199,11 +197,15 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=BUFFER)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
+        """Give the loop the room to receive into."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what the peer has sent; while nobody reads, at most about 64 KiB of it."""
         parser = self._parser
         try:
-            parser.feed(data)
+            parser.feed(self._buffer[:nbytes])
         except AnswerInvalid as error:
             self._fail(error)
             return

@@ -1,22 +1,25 @@
-"""Making a connection: addresses by name, the socket, a tunnel through a proxy, TLS. Whatever goes wrong here is Unreachable."""
+"""Making a connection: the socket, a tunnel through a proxy, TLS. Whatever goes wrong here is Unreachable."""
 
 import asyncio
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from gateway.upstream.connection import Connection
+from gateway.upstream.addresses import Address, Addresses
+from gateway.upstream.connection import BUFFER, Connection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.errors import Unreachable
-
-Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+from gateway.upstream.errors import Unreachable, UpstreamError
+from gateway.upstream.message import FIRST_FINAL, request_head
+from gateway.upstream.parser import AnswerParser
 
 _STAGGER: Final = 0.25
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-_PROXY_HEAD: Final = 16 * 1024
+_PROXY_READ: Final = 4096
+_FIRST_REDIRECTION: Final = 300
 # The first that fits counts.
 _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
     (ssl.SSLCertVerificationError, "certificate not accepted"),
@@ -29,38 +32,18 @@ _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
 )
 
 
-class Addresses:
-    """The addresses of one host, kept for `ttl` seconds; when the name service is down, the old ones are used on."""
-
-    def __init__(self, host: str, port: int, *, ttl: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._host = host
-        self._port = port
-        self._ttl = ttl
-        self._clock = clock
-        self._known: Sequence[Address] = ()
-        self._until = clock()
-
-    async def get(self) -> Sequence[Address]:
-        """Return the addresses in order of preference, at least one. Raises OSError when none was ever found."""
-        if self._known and self._clock() < self._until:
-            return self._known
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self._known = tuple((socket.AddressFamily(family), address) for family, _, _, _, address in found)  # type: ignore[misc]
-        except OSError:
-            if not self._known:
-                raise
-        self._until = self._clock() + self._ttl
-        return self._known
-
-
 class Dialer:
     """Makes connections to one endpoint."""
 
     def __init__(self, endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._endpoint = endpoint
+        self._buffer = memoryview(bytearray(BUFFER))
         host, port = endpoint.proxy or (endpoint.host, endpoint.port)
         self._addresses = Addresses(host, port, clock=clock)
+
+    def close(self) -> None:
+        """Give up what goes on beside connections that are being made."""
+        self._addresses.close()
 
     async def connect(self, timeout: float, on_lost: Callable[[Connection], None]) -> Connection:
         """Return a connection over which nothing has been sent yet, TLS done. Raises Unreachable; takes at most `timeout` seconds."""
@@ -74,13 +57,13 @@ class Dialer:
     async def _connect(self, on_lost: Callable[[Connection], None]) -> Connection:
         endpoint, loop = self._endpoint, asyncio.get_running_loop()
         if endpoint.path is not None:
-            return (await loop.create_unix_connection(lambda: Connection(on_lost), endpoint.path))[1]
+            return (await loop.create_unix_connection(lambda: Connection(on_lost, self._buffer), endpoint.path))[1]
         sock = await _first_connected(await self._addresses.get())
         try:
             if endpoint.proxy is not None:
                 await _ask_for_tunnel(sock, endpoint)
             _, connection = await loop.create_connection(
-                lambda: Connection(on_lost), sock=sock, ssl=endpoint.tls, server_hostname=endpoint.server_name
+                lambda: Connection(on_lost, self._buffer), sock=sock, ssl=endpoint.tls, server_hostname=endpoint.server_name
             )
         except BaseException:
             sock.close()
@@ -89,31 +72,29 @@ class Dialer:
 
 
 async def _first_connected(addresses: Sequence[Address]) -> socket.socket:
-    """Connect to all addresses in turn, each a quarter of a second after the one before (RFC 8305), and take the first that answers."""
+    """Connect to the addresses in turn, each when the one before has failed or was silent for a quarter of a second (RFC 8305)."""
     if len(addresses) == 1:
         return await _connected(*addresses[0])
-    attempts: set[asyncio.Task[socket.socket]] = set()
-    failure: OSError = OSError()
+    waiting = deque(addresses)
+    attempts: list[asyncio.Task[socket.socket]] = []
     try:
-        for position, address in enumerate(addresses):
-            attempts.add(asyncio.create_task(_connected(*address)))
-            last = position == len(addresses) - 1
-            while attempts:
-                done, attempts = await asyncio.wait(attempts, timeout=None if last else _STAGGER, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if (error := task.exception()) is None:
-                        return task.result()
-                    failure = error if isinstance(error, OSError) else failure
-                if not done or not last:
-                    break
-        raise failure
+        while waiting or not all(attempt.done() for attempt in attempts):
+            if waiting:
+                attempts.append(asyncio.create_task(_connected(*waiting.popleft())))
+            running = [attempt for attempt in attempts if not attempt.done()]
+            await asyncio.wait(running, timeout=_STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in attempts:
+                if attempt.done() and attempt.exception() is None:
+                    attempts.remove(attempt)
+                    return attempt.result()
+        return attempts[0].result()
     finally:
         await _give_up(attempts)
 
 
-async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
-    for task in attempts:
-        task.cancel()
+async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
     for result in await asyncio.gather(*attempts, return_exceptions=True):
         if isinstance(result, socket.socket):
             result.close()
@@ -137,13 +118,19 @@ async def _connected(family: socket.AddressFamily, address: tuple[str, int] | tu
 
 async def _ask_for_tunnel(sock: socket.socket, endpoint: Endpoint) -> None:
     """Ask the proxy for a tunnel (RFC 9110 section 9.3.6). A refusal is Unreachable: nothing has reached the peer."""
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % ((endpoint.name.encode(),) * 2))
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        received = await loop.sock_recv(sock, 1)
-        head += received
-        if not received or len(head) > _PROXY_HEAD:
-            raise Unreachable("the proxy's answer is invalid")
-    if head[:10] not in (b"HTTP/1.1 2", b"HTTP/1.0 2"):
+    loop, target = asyncio.get_running_loop(), endpoint.name.encode()
+    await loop.sock_sendall(sock, request_head("CONNECT", target, [(b"Host", target)]))
+    # Like the answer to a HEAD, a 2xx ends with its head.
+    answer = AnswerParser()
+    answer.start("HEAD")
+    try:
+        while not answer.complete:
+            received = await loop.sock_recv(sock, _PROXY_READ)
+            answer.feed(received) if received else answer.eof()
+    except UpstreamError as error:
+        raise Unreachable("answer of the proxy invalid") from error
+    status = answer.heads[-1].status
+    if not FIRST_FINAL <= status < _FIRST_REDIRECTION:
         raise Unreachable("refused by the proxy")
+    if answer.extra:
+        raise Unreachable("answer of the proxy invalid")

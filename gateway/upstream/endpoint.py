@@ -1,5 +1,6 @@
 """Where an upstream is reached: address, TLS, proxy. A value; connecting is done elsewhere."""
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.upstream.tls import client_context
 
+_NAME = re.compile(r"[0-9A-Za-z._-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -59,6 +61,8 @@ def _origin(url: str, schemes: tuple[str, ...]) -> tuple[Literal["http", "https"
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("a URL without user, password and fragment is needed")
     host = _host(parts.hostname)
+    if parts.port == 0:
+        raise ValueError("a URL with a port from 1 to 65535 is needed")
     scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
     return scheme, host, _DEFAULT_PORTS[scheme] if parts.port is None else parts.port
 
@@ -68,9 +72,12 @@ def _host(name: str | None) -> str:
         raise ValueError("a URL with a host is needed")
     if ":" in name:
         return str(IPv6Address(name))
-    ascii_name = name if name.isascii() else name.encode("idna").decode("ascii")
-    if not all(letter.isalnum() or letter in "-._" for letter in ascii_name):
-        raise ValueError("the host of the URL is not a name or an address")
+    try:
+        ascii_name = name.encode("idna").decode("ascii")
+    except UnicodeError:
+        ascii_name = ""
+    if not _NAME.fullmatch(ascii_name):
+        raise ValueError("the host of the URL is neither a name nor an address")
     return ascii_name
 
 

@@ -21,7 +21,11 @@ MAX_INTERIM: Final = 16
 _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _STATUS_AT: Final = len(b"HTTP/1.1 ")
 _BLANK: Final = b"\r\n\r\n"
+_TWO_BLANKS: Final = b"\r\n\r\n\r\n"
+_TAIL: Final = len(_TWO_BLANKS)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# Only names of these lengths are looked at: Content-Length and Transfer-Encoding.
+_FRAMING_LENGTHS: Final = (14, 17)
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -38,7 +42,7 @@ class AnswerParser:
         self.keep_alive = True
         self.extra = False
         self.heads: deque[Head] = deque()
-        self.chunks: deque[bytes] = deque()
+        self.chunks: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
         self._held = b""
         self._reset("GET", limit=None, upgrade=False)
@@ -72,13 +76,13 @@ class AnswerParser:
         self._chunked = False
         self._last = b""
 
-    def feed(self, data: bytes) -> None:
-        """Take what was received. Raises AnswerInvalid; the connection is of no more use then."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take what was received; nothing of it is kept by reference. Raises AnswerInvalid; the connection is of no more use then."""
         if self.complete:
             self.extra = True
             raise AnswerInvalid("bytes without a request")
         if self._opening:
-            self._feed_opening(data)
+            self._feed_opening(bytes(data))
         elif self.leftover is not None:
             self.leftover += data
         else:
@@ -93,6 +97,13 @@ class AnswerParser:
         if self._status == 0 or self._chunked or self._length is not None:
             raise ConnectionLost("closed within the answer")
         self.complete = True
+
+    def take_body(self) -> bytes:
+        """Take out what is there of the body."""
+        chunks = self.chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return body
 
     def _feed_opening(self, data: bytes) -> None:
         """Look at the first bytes of a head before llhttp sees them."""
@@ -138,7 +149,7 @@ class AnswerParser:
         self.extra = bool(rest)
         self._parser = httptools.HttpResponseParser(self)
 
-    def _feed_rest(self, data: bytes) -> None:
+    def _feed_rest(self, data: bytes | memoryview) -> None:
         self._quiet += len(data)
         self._execute(data)
         if self.complete:
@@ -146,9 +157,9 @@ class AnswerParser:
         elif self._quiet > MAX_HEAD:
             raise AnswerInvalid("headers too large")
         else:
-            self._tail = (self._tail + data[-6:])[-6:]
+            self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
 
-    def _execute(self, data: bytes) -> None:
+    def _execute(self, data: bytes | memoryview) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -158,12 +169,12 @@ class AnswerParser:
                 raise AnswerInvalid(self._fault or "malformed HTTP") from None
             self.extra = True
 
-    def _is_end(self, data: bytes) -> bool:
+    def _is_end(self, data: bytes | memoryview) -> bool:
         """Tell whether the data ends with the answer. llhttp skips blank lines after it without a word; all else it reports."""
         if self._last and not self._chunked:
-            return data.endswith(self._last)
-        tail = self._tail + data[-6:]
-        return tail.endswith(_BLANK) and not tail.endswith(b"\r\n" + _BLANK)
+            return bytes(data[-len(self._last) :]) == self._last
+        tail = (self._tail + data[-_TAIL:])[-_TAIL:]
+        return tail.endswith(_BLANK) and tail != _TWO_BLANKS
 
     def _refuse(self, fault: str) -> None:
         """Make llhttp stop; `feed` tells why."""
@@ -175,7 +186,7 @@ class AnswerParser:
     def on_message_begin(self) -> None:
         """Take the first byte of a message."""
         if self.complete:
-            self.extra = True
+            self._refuse("bytes after the answer")
 
     def on_status(self, reason: bytes) -> None:
         """Take the reason phrase."""
@@ -184,42 +195,35 @@ class AnswerParser:
         self._reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field, of the head or (later) of the trailers."""
-        if self._status:
-            self._on_trailer(name, value)
-            return
-        if len(self._fields) == MAX_FIELDS:
-            self._refuse("too many headers")
-        lower = name.lower()
-        if lower == b"content-length":
-            self._length = int(value)
-        elif lower == b"transfer-encoding":
-            self._on_transfer_encoding(value)
+        """Take one field, of the head or of the trailers; looked at when all are there."""
         self._fields.append((name, value.rstrip(b" \t")))
-
-    def _on_transfer_encoding(self, value: bytes) -> None:
-        if self._chunked or value.strip(b" \t").lower() != b"chunked" or self._parser.get_http_version() != "1.1":
-            self._refuse("transfer coding other than chunked")
-        self._chunked = True
-
-    def _on_trailer(self, name: bytes, value: bytes) -> None:
-        if len(self.trailers) == MAX_FIELDS:
-            self._refuse("too many headers")
-        self.trailers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
+        fields = self._fields
         status: int = self._parser.get_status_code()
+        self._fields = self.trailers
+        if len(fields) > MAX_FIELDS or (self._quiet > MAX_HEAD and _size(fields) > MAX_HEAD):
+            self._refuse("headers too large")
+        for name, value in fields:
+            if len(name) in _FRAMING_LENGTHS:
+                self._on_framing(name.lower(), value)
         if status < FIRST_FINAL:
             self._on_interim(status)
         bodiless = self._to_head or status < FIRST_FINAL or status in _BODILESS
-        if self._quiet > MAX_HEAD and sum(len(name) + len(value) + 4 for name, value in self._fields) > MAX_HEAD:
-            self._refuse("headers too large")
         if self._limit is not None and self._length is not None and self._length > self._limit and not bodiless:
             self._refuse("answer too large")
         self._status = status
         self.keep_alive = self._parser.should_keep_alive()
-        self.heads.append(Head(status, self._reason, tuple(self._fields), self._length, bodiless))
+        self.heads.append(Head(status, self._reason, tuple(fields), self._length, bodiless))
+
+    def _on_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            if self._chunked or value.lower() != b"chunked" or self._parser.get_http_version() != "1.1":
+                self._refuse("transfer coding other than chunked")
+            self._chunked = True
 
     def _on_interim(self, status: int) -> None:
         self._interims += 1
@@ -241,3 +245,7 @@ class AnswerParser:
         """Take the end of a message."""
         if self._status >= FIRST_FINAL:
             self.complete = True
+
+
+def _size(fields: list[Field]) -> int:
+    return sum(len(name) + len(value) + len(b": \r\n") for name, value in fields)

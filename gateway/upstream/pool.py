@@ -55,22 +55,25 @@ class Pool:
         """How many connections there are now, used and unused."""
         return len(self._open)
 
-    async def acquire(self) -> Connection:
-        """Return a connection for one exchange, to be given to `release` in any case. Raises Unreachable."""
+    async def acquire(self, *, fresh: bool = False) -> Connection:
+        """Return a connection for one exchange, to be given to `release` in any case; a new one if `fresh`. Raises Unreachable."""
         now = self._clock()
-        while self._idle:
+        while self._idle and not fresh:
             connection, since = self._idle.popitem()
             if connection.reusable and not self._is_worn(connection, since, now):
                 connection.reused = True
                 return connection
             connection.abort()
-        if self._closed:
-            raise Unreachable("pool closed")
         return await self._connect()
 
     async def _connect(self) -> Connection:
+        if self._closed:
+            raise Unreachable("pool closed")
         connection = await self._dialer.connect(self._connect_timeout, self._forget)
         self._open.add(connection)
+        if self._closed:
+            connection.abort()
+            raise Unreachable("pool closed")
         connection.opened_at = self._clock()
         return connection
 
@@ -86,6 +89,7 @@ class Pool:
     async def close(self) -> None:
         """Close all connections, used ones too, and wait until they are gone."""
         self._closed = True
+        self._dialer.close()
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()

@@ -1,27 +1,99 @@
-"""TLS towards upstreams: contexts from the configuration."""
+"""TLS towards upstreams: contexts from the configuration, and what is wrong with the files that it names."""
 
 import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.config.faults import Fault, KeyPath
+from gateway.config.model import Tls
+
+SOON: Final = timedelta(days=30)
 
 
-class _Tls(Protocol):
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def certificate(self) -> Path | None: ...
-    @property
-    def private_key(self) -> Path | None: ...
-
-
-def client_context(tls: _Tls | None) -> ssl.SSLContext:
+def client_context(tls: Tls | None) -> ssl.SSLContext:
     """Return a context that verifies chain and host name: by the given CA only, else by the system's. TLS 1.2 or newer.
 
     Raises OSError (ssl.SSLError is one) where a file can't be read; `check` says so beforehand.
     """
-    context = ssl.create_default_context(cafile=str(tls.ca) if tls is not None and tls.ca is not None else None)
+    context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if tls is not None and tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.private_key)
+        # The password is never asked for on a terminal: an encrypted key is an error.
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
     return context
+
+
+def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[Fault]:
+    """Yield what is wrong with the files of `tls`, which stands at `path` in the configuration: missing, unreadable, expired, unpaired."""
+    now = now or datetime.now(UTC)
+    if tls.ca is not None:
+        yield from _check_ca(tls.ca, (*path, "ca"), now)
+    if (tls.certificate is None) != (tls.private_key is None):
+        missing = "private_key" if tls.private_key is None else "certificate"
+        yield Fault((*path, missing), "certificate and private_key are given together or not at all")
+    elif tls.certificate is not None and tls.private_key is not None:
+        yield from _check_pair(tls.certificate, tls.private_key, path, now)
+
+
+def _check_ca(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
+    """One valid certificate is enough: bundles hold old ones too."""
+    bundle = _certificates(file)
+    if isinstance(bundle, str):
+        yield Fault(path, bundle)
+    else:
+        yield from min((list(_check_dates(certificate, path, now)) for certificate in bundle), key=_gravity)
+
+
+def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
+    chain, key = _certificates(certificate), _key(private_key)
+    if isinstance(chain, str):
+        yield Fault((*path, "certificate"), chain)
+    else:
+        yield from max((list(_check_dates(link, (*path, "certificate"), now)) for link in chain), key=_gravity)
+    if isinstance(key, str):
+        yield Fault((*path, "private_key"), key)
+    elif not isinstance(chain, str) and chain[0].public_key() != key.public_key():
+        yield Fault((*path, "private_key"), "this is not the private key of the certificate")
+
+
+def _check_dates(certificate: x509.Certificate, path: KeyPath, now: datetime) -> Iterator[Fault]:
+    end = certificate.not_valid_after_utc
+    if end <= now:
+        yield Fault(path, f"expired on {end:%Y-%m-%d}")
+    elif certificate.not_valid_before_utc > now:
+        yield Fault(path, f"not valid before {certificate.not_valid_before_utc:%Y-%m-%d}")
+    elif end - now < SOON:
+        yield Fault(path, f"expires on {end:%Y-%m-%d}", warning=True)
+
+
+def _gravity(faults: list[Fault]) -> int:
+    return sum(1 if fault.warning else 2 for fault in faults)
+
+
+def _certificates(file: Path) -> list[x509.Certificate] | str:
+    """Return the certificates of a file, at least one, or what is wrong with it."""
+    try:
+        return x509.load_pem_x509_certificates(file.read_bytes())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError:
+        return "holds no certificates in PEM form"
+
+
+def _key(file: Path) -> PrivateKeyTypes | str:
+    try:
+        return load_pem_private_key(file.read_bytes(), None)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except TypeError:
+        return "is encrypted; a key without a password is needed here"
+    except (ValueError, UnsupportedAlgorithm):
+        return "holds no private key in PEM form"

@@ -1,0 +1,59 @@
+"""The addresses behind a name, looked up again every half minute; when the name service is slow or down, the old ones serve on."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+# Seconds that a new lookup is waited for while old addresses are known.
+_PATIENCE: Final = 0.5
+
+
+class Addresses:
+    """The addresses of one host and port, good for `ttl` seconds. For one event loop; one lookup at a time."""
+
+    def __init__(self, host: str, port: int, *, ttl: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._host = host
+        self._port = port
+        self._ttl = ttl
+        self._clock = clock
+        self._known: Sequence[Address] = ()
+        self._until = clock()
+        self._lookup: asyncio.Task[None] | None = None
+
+    async def get(self) -> Sequence[Address]:
+        """Return the addresses in order of preference, at least one. Raises OSError when there has never been one."""
+        if not self._known:
+            await asyncio.shield(self._start_lookup())
+        elif self._clock() >= self._until:
+            await asyncio.wait((self._start_lookup(),), timeout=_PATIENCE)
+        return self._known
+
+    def close(self) -> None:
+        """Give up a lookup that is still going on."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+
+    def _start_lookup(self) -> asyncio.Task[None]:
+        if self._lookup is None:
+            self._lookup = asyncio.create_task(self._look_up())
+            self._lookup.add_done_callback(self._end_lookup)
+        return self._lookup
+
+    def _end_lookup(self, lookup: asyncio.Task[None]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            lookup.exception()  # those who waited have it; nobody may have waited
+
+    async def _look_up(self) -> None:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError:
+            if not self._known:
+                raise
+        else:
+            self._known = tuple((socket.AddressFamily(family), address) for family, _, _, _, address in found)  # type: ignore[misc]
+        self._until = self._clock() + self._ttl

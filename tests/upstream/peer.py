@@ -1,0 +1,122 @@
+"""A server made of sockets that does exactly what a test says, and keeps every byte that it got."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something is so that no event tells of."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+
+
+@dataclass
+class Call:
+    """One connection that was made to a peer. `received` is every byte of it that the script has read."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    received: bytes = b""
+
+    async def read(self, count: int) -> bytes:
+        data = await self.reader.readexactly(count)
+        self.received += data
+        return data
+
+    async def read_head(self) -> bytes:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        self.received += head
+        return head
+
+    async def read_request(self) -> bytes:
+        """Read a request whose body, if any, has a Content-Length."""
+        head = await self.read_head()
+        lengths = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        return head + (await self.read(lengths[0]) if lengths else b"")
+
+    async def read_to_end(self) -> bytes:
+        """Wait until the client closes (or resets) and return what came meanwhile."""
+        rest = b""
+        try:
+            while data := await self.reader.read(65536):
+                rest += data
+        except ConnectionError:
+            pass
+        self.received += rest
+        return rest
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+Script = Callable[[Call], Awaitable[None]]
+
+
+class Peer:
+    """A server that runs `script` for each connection and closes it when the script ends."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.calls: list[Call] = []
+        self.failures: list[BaseException] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> None:
+        if path is not None:
+            self._server = await asyncio.start_unix_server(self._serve, path)
+        else:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        call = Call(reader, writer)
+        self.calls.append(call)
+        try:
+            await self.script(call)
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass
+        except Exception as error:  # noqa: BLE001 - shown by the fixture
+            self.failures.append(error)
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for call in self.calls:
+            call.writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+StartPeer = Callable[..., Awaitable[Peer]]

@@ -1,0 +1,76 @@
+import asyncio
+import random
+
+import pytest
+
+from gateway.upstream import Limiter
+from tests.upstream.peer import until
+
+
+async def test_lets_in_up_to_the_limit_and_no_more() -> None:
+    limiter = Limiter(2)
+    await limiter.acquire(1)
+    await limiter.acquire(1)
+    with pytest.raises(TimeoutError):
+        await limiter.acquire(0)
+    with pytest.raises(TimeoutError):
+        await limiter.acquire(0.001)
+    assert (limiter.in_flight, limiter.waiting) == (2, 0)
+    limiter.release()
+    await limiter.acquire(0)
+    assert limiter.in_flight == 2
+
+
+async def test_those_who_wait_come_in_in_order() -> None:
+    limiter = Limiter(1)
+    await limiter.acquire(1)
+    order: list[int] = []
+
+    async def come(number: int) -> None:
+        await limiter.acquire(10)
+        order.append(number)
+        limiter.release()
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(come(number))
+        await until(lambda: limiter.waiting == 5)
+        limiter.release()
+    assert order == [0, 1, 2, 3, 4]
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+
+
+async def test_a_place_given_to_one_who_is_cancelled_in_that_moment_is_passed_on() -> None:
+    limiter = Limiter(1)
+    await limiter.acquire(1)
+    first = asyncio.create_task(limiter.acquire(10))
+    second = asyncio.create_task(limiter.acquire(10))
+    await until(lambda: limiter.waiting == 2)
+    limiter.release()
+    first.cancel()
+    await second
+    assert first.cancelled() or first.cancelling()
+    assert (limiter.in_flight, limiter.waiting) == (1, 0)
+
+
+async def test_no_place_is_lost_under_random_cancellation_and_timeouts() -> None:
+    limiter = Limiter(3)
+    seed = random.Random(7)
+    peak = 0
+
+    async def work(timeout: float, length: float) -> None:
+        nonlocal peak
+        await limiter.acquire(timeout)
+        try:
+            peak = max(peak, limiter.in_flight)
+            await asyncio.sleep(length)
+        finally:
+            limiter.release()
+
+    tasks = [asyncio.create_task(work(seed.choice([0.0, 0.002, 5]), seed.random() / 500)) for _ in range(300)]
+    for task in seed.sample(tasks, 100):
+        await asyncio.sleep(seed.random() / 1000)
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert peak == 3
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
