@@ -86,7 +86,7 @@ def _variants(text: Text, count: int, first: int = 0) -> Iterator[tuple[tuple[st
     if count == 0:
         yield (), text
         return
-    for position in range(first, len(ASPECTS)):
+    for position in reversed(range(first, len(ASPECTS))):  # the plainest first: a body serialised anew explains much
         for says, variant in ASPECTS[position](text):
             for others, result in _variants(variant, count - 1, position + 1):
                 yield (says, *others), result
@@ -105,10 +105,10 @@ def _readings(signature: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
     candidates = (
         ((), once),
         (("the signature is percent-encoded twice",), _unquote(once)),
+        (("the signature's base64 padding is cut off",), _padded(once)),
         (("the signature is in the URL-safe base64 alphabet",), _padded(once.translate(str.maketrans("-_", "+/")))),
         (("a + of the signature was decoded as a space",), once.replace(" ", "+")),
         (("the signature is broken into lines",), "".join(once.split())),
-        (("the signature's base64 padding is cut off",), _padded(once)),
     )
     seen = set[bytes]()
     for mistakes, text in candidates:

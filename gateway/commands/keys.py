@@ -68,7 +68,7 @@ def generate(args: argparse.Namespace) -> int:
         _write(public, mate.pem(), 0o644)
         _write(portal, f"{mate.portal_text()}\n".encode(), 0o644)
     except OSError as error:
-        return refuse(f"{error.filename}: {error.strerror}", FAILED)
+        return refuse(f"{error.filename or directory}: {error.strerror}", FAILED)
     sys.stdout.write(
         _NEXT.format(
             private=private, absolute=private.resolve(), public=public, portal=portal, bits=args.bits, fingerprint=mate.fingerprint
