@@ -145,6 +145,35 @@ def drain_outlasts_requests(config: Config) -> Iterator[Fault]:
         yield Fault(("server", "drain_timeout"), message, warning=True)
 
 
+def routes_have_upstreams(config: Config) -> Iterator[Fault]:
+    """Demand that each route names an upstream, and warn of one that no route uses."""
+    if config.api is None:
+        return
+    names = ", ".join(config.api.upstreams)
+    for index, route in enumerate(config.api.routes):
+        if route.upstream not in config.api.upstreams:
+            yield Fault(("api", "routes", index, "upstream"), f"no upstream has this name: write one of {names}")
+    used = {route.upstream for route in config.api.routes}
+    for name in config.api.upstreams:
+        if name not in used:
+            yield Fault(("api", "upstreams", name), "no route uses this upstream", warning=True)
+
+
+def upstreams_are_sound(config: Config) -> Iterator[Fault]:
+    """Demand servers that differ and are not all backups, and TLS settings that are complete and used."""
+    for name, upstream in config.api.upstreams.items() if config.api is not None else ():
+        path = ("api", "upstreams", name)
+        urls = [server.url for server in upstream.servers]
+        for index, url in enumerate(urls):
+            if url in urls[:index]:
+                yield Fault((*path, "servers", index), "stands twice in this list: keep one, with a weight")
+        if all(server.backup for server in upstream.servers):
+            yield Fault((*path, "servers"), "every one is a backup: leave backup out where a server is for every request")
+        yield from _pair(upstream.tls, (*path, "tls"))
+        if upstream.tls is not None and not any(url.startswith("https:") for url in urls):
+            yield Fault((*path, "tls"), "never used, since no server begins with https://: write https:// there, or remove this section")
+
+
 RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     one_session_source,
     forward_customer_id,
@@ -160,6 +189,8 @@ RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     signing_key_exists,
     listeners_are_apart,
     drain_outlasts_requests,
+    routes_have_upstreams,
+    upstreams_are_sound,
 )
 """Every rule. One that looks at a key which could not be read is left out for that file, so each looks at as few as it can."""
 

@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 from msgspec import Struct, field
 
 from gateway.config import rules
-from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, Shorthand
-from gateway.config.values import Address, Duration, Secret, Size
+from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, PathBehind, Shorthand
+from gateway.config.values import Address, Duration, Secret, Share, Size
 
 Timeout = Annotated[Duration, Bounds(Duration(0.001), Duration(3600))]
 Span = Annotated[Duration, Bounds(Duration(0), Duration(86400))]
 ByteLimit = Annotated[Size, Bounds(Size(1), Size(1 << 30))]
+StreamLimit = Annotated[Size, Bounds(Size(1), Size(1 << 40))]
 Count = Annotated[int, Bounds(1, 1_000_000)]
 File = Annotated[Path, rules.FILE]
 HeaderName = Annotated[str, rules.HEADER_NAME]
@@ -28,6 +29,10 @@ Addresses = Annotated[tuple[Address, ...], OneOrMany(), Distinct()]
 Origins = Annotated[tuple[Origin, ...], OneOrMany(), Distinct()]
 HeaderNames = Annotated[tuple[HeaderName, ...], Distinct()]
 RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distinct()]
+HostNames = Annotated[tuple[Annotated[str, rules.HOST_NAME], ...], OneOrMany(), Distinct()]
+Methods = Annotated[tuple[Annotated[str, rules.METHOD], ...], OneOrMany(), Distinct()]
+Networks = Annotated[tuple[Annotated[str, rules.NETWORK], ...], Distinct()]
+HeaderValues = Annotated[Mapping[str, Annotated[str, rules.HEADER_VALUE]], Keys(rules.HEADER_NAME)]
 CookieNames = Annotated[tuple[CookieName, ...], NotEmpty(), Distinct(ignore_case=False)]
 
 
@@ -41,6 +46,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     idle_timeout: Annotated[Timeout, Doc("How long a connection on which no request has begun is kept.")] = Duration(75)
     body_idle_timeout: Annotated[Timeout, Doc("Between two reads of a request body.")] = Duration(10)
     body_timeout: Annotated[Timeout, Doc("For the whole body of an SDK request.")] = Duration(30)
+    write_idle_timeout: Annotated[Timeout, Doc("How long a client may take nothing of its answer.")] = Duration(30)
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -48,6 +54,9 @@ class Server(Struct, frozen=True, kw_only=True):
 
     listen: Annotated[Addresses, Doc("host:port or [v6]:port, or a list of them.")] = (Address("127.0.0.1", 8080),)
     workers: Annotated[Literal[1], Doc("The number of worker processes; only 1 exists for now.")] = 1
+    trusted_proxies: Annotated[
+        Networks, Doc("The addresses and networks whose X-Forwarded-*, X-Request-Id and traceparent count; nobody's by default.")
+    ] = ()
     drain_timeout: Annotated[Span, Doc("After SIGTERM, how long requests may take to end; then what is left is cut.")] = Duration(30)
     limits: Annotated[Limits, Doc("What one client connection may take.")] = field(default_factory=Limits)
 
@@ -206,6 +215,102 @@ class SdkProxy(Struct, frozen=True, kw_only=True):
     max_body: Annotated[ByteLimit, Doc("The largest SDK request body; more is 413.")] = Size(1 << 20)
 
 
+class UpstreamServer(Struct, frozen=True, kw_only=True):
+    """One server of an upstream; may be written as its URL alone."""
+
+    url: Annotated[str, rules.SERVER, PathBehind("unix:"), Doc("http://host:port, https://host:port or unix:PATH.")]
+    weight: Annotated[Annotated[int, Bounds(1, 1000)], Doc("Its share of the requests beside the other servers.")] = 1
+    backup: Annotated[bool, Doc("Used only while none of the others can be.")] = False
+
+
+class ApiKeepalive(Struct, frozen=True, kw_only=True):
+    """How long connections are kept for the next request, and how many."""
+
+    idle: Annotated[Span, Doc("A connection unused for longer is not used again; keep it below the peer's own limit.")] = Duration(20)
+    age: Annotated[Span, Doc("A connection older than this is not used again.")] = Duration(600)
+    connections: Annotated[Annotated[int, Bounds(0, 1_000_000)], Doc("How many unused ones are kept, per server.")] = 64
+
+
+class Retries(Struct, frozen=True, kw_only=True):
+    """When a request is sent again: when no byte of it was sent, or when its method is idempotent and it has no body."""
+
+    attempts: Annotated[Annotated[int, Bounds(0, 10)], Doc("How often one request may be sent again.")] = 1
+    budget: Annotated[Share, Doc("The share of all requests that may be sent again.")] = Share(0.2)
+
+
+class HealthCheck(Struct, frozen=True, kw_only=True):
+    """A request to each server from time to time; 2xx and 3xx are healthy."""
+
+    path: Annotated[str, rules.REQUEST_PATH, Doc("What is requested, with GET.")]
+    interval: Annotated[Timeout, Doc("From one check to the next.")] = Duration(5)
+    timeout: Annotated[Timeout, Doc("For one check.")] = Duration(1)
+    healthy: Annotated[Count, Doc("So many good ones in a row make a server healthy.")] = 2
+    unhealthy: Annotated[Count, Doc("So many bad ones in a row make it unhealthy.")] = 3
+
+
+class Ejection(Struct, frozen=True, kw_only=True):
+    """When a server that fails requests is left alone for a while."""
+
+    failures: Annotated[Count, Doc("So many failures within the interval eject it.")] = 5
+    interval: Annotated[Timeout, Doc("Within which failures are counted.")] = Duration(10)
+    duration: Annotated[Timeout, Doc("For how long it is left alone.")] = Duration(30)
+    max_share: Annotated[Share, Doc("The share of servers that may be out at once.")] = Share(0.5)
+
+
+class Upstream(Struct, frozen=True, kw_only=True):
+    """Servers of the MPP that do the same thing."""
+
+    servers: Annotated[
+        tuple[Annotated[UpstreamServer, Shorthand("url")], ...],
+        OneOrMany(),
+        Doc("A URL, or {url: URL, weight: 2, backup: true}; or a list."),
+    ]
+    balance: Annotated[Literal["least_requests", "round_robin"], Doc("How a server is chosen.")] = "least_requests"
+    host_header: Annotated[Literal["client", "upstream"], Doc("Whose name stands in Host: as the client sent it, or the server's.")] = (
+        "client"
+    )
+    tls: Annotated[Tls | None, Doc("TLS towards its https servers.")] = None
+    connect_timeout: Annotated[Timeout, Doc("For making a connection.")] = Duration(2)
+    response_timeout: Annotated[Timeout, Doc("From the last byte of the request to the end of the answer's headers.")] = Duration(30)
+    idle_timeout: Annotated[Timeout, Doc("Between two reads of a body; on a tunnel (WebSocket), of both directions.")] = Duration(60)
+    connections: Annotated[Count, Doc("How many there may be at once, per server.")] = 512
+    keepalive: Annotated[ApiKeepalive, Doc("Which connections are kept for the next request.")] = field(default_factory=ApiKeepalive)
+    retries: Annotated[Retries, Doc("When a request is sent again.")] = field(default_factory=Retries)
+    health_check: Annotated[HealthCheck | None, Doc("Checks of its servers by requests of our own.")] = None
+    ejection: Annotated[Ejection, Doc("When a server that fails is left alone.")] = field(default_factory=Ejection)
+
+
+class HeaderChanges(Struct, frozen=True, kw_only=True):
+    """What is done to header fields: first some are removed, then set, then added."""
+
+    set: Annotated[HeaderValues, Doc("Fields that replace all of their name.")] = field(default_factory=dict)
+    add: Annotated[HeaderValues, Doc("Fields that stand beside others of their name.")] = field(default_factory=dict)
+    remove: Annotated[HeaderNames, Doc("Names of fields that are taken away.")] = ()
+
+
+class ApiRoute(Struct, frozen=True, kw_only=True):
+    """Which requests go to which upstream."""
+
+    prefix: Annotated[str, rules.ROUTE_PREFIX, Doc("The path and all below it; the longest prefix wins, on segment borders.")]
+    upstream: Annotated[str, rules.UPSTREAM, Doc("The name of an upstream.")]
+    host: Annotated[HostNames | None, Doc("Only for these names in Host; default: for all.")] = None
+    methods: Annotated[Methods | None, Doc("Only for these methods; default: for all but CONNECT.")] = None
+    session: Annotated[
+        Literal["required", "optional", "none"], Doc("Whether a login is needed; optional: checked, and without one there is no identity.")
+    ] = "required"
+    strip_prefix: Annotated[bool, Doc("The prefix is cut off before the request goes on.")] = False
+    max_body: Annotated[StreamLimit, Doc("The largest request body; more is 413.")] = Size(16 << 20)
+    request_headers: Annotated[HeaderChanges, Doc("Changes to what the upstream gets.")] = field(default_factory=HeaderChanges)
+    response_headers: Annotated[HeaderChanges, Doc("Changes to what the client gets.")] = field(default_factory=HeaderChanges)
+
+
+class Api(Struct, frozen=True, kw_only=True):
+    """The MPP's own API."""
+
+    upstreams: Annotated[Mapping[str, Upstream], Keys(rules.UPSTREAM), NotEmpty(), Doc("The MPP's servers, by a name of your choice.")]
+    routes: Annotated[tuple[ApiRoute, ...], NotEmpty(), Doc("Which requests go to which upstream.")]
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """What is logged and how."""
 
@@ -231,4 +336,5 @@ class Config(Struct, frozen=True, kw_only=True):
     session: Annotated[Session, Doc("How a caller's login is checked: exactly one of forward and introspection.")]
     alipayplus: Annotated[Alipayplus, Doc("How Alipay+ is called.")]
     sdk_proxy: Annotated[SdkProxy, Doc("The SDK's requests.")] = field(default_factory=SdkProxy)
+    api: Annotated[Api | None, Doc("The MPP's own API; without it, all that is not SDK traffic is 404.")] = None
     telemetry: Annotated[Telemetry, Doc("What the gateway tells about itself.")] = field(default_factory=Telemetry)

@@ -4,6 +4,7 @@ A rule says what is wrong without repeating the value, which may have come from 
 `gateway.config.checks`.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,13 @@ class Distinct:
 
 
 @dataclass(frozen=True, slots=True)
+class PathBehind:
+    """A text that may be a path behind this opening; a relative one counts from the folder of the file."""
+
+    opening: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shorthand:
     """A section that may be written as the value of one of its keys."""
 
@@ -126,6 +134,20 @@ def _origin(text: str) -> str | None:
     return "a path cannot stand here: write https://host" if "/" in text.partition("://")[2] else _url(text)
 
 
+def _server(text: str) -> str | None:
+    if text.startswith("unix:"):
+        return None
+    return "a path cannot stand here: write http://host:port" if "/" in text.partition("://")[2] else _url(text)
+
+
+def _network(text: str) -> str | None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return "an address within a network, not a network: write its first address" if "host bits" in str(error) else "not a network"
+    return None
+
+
 def _path_prefix(text: str) -> str | None:
     if text == "/":
         return "a prefix of / would leave nothing for the rest: write a path such as /alipayplus"
@@ -143,10 +165,18 @@ REQUEST_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as Authori
 COOKIE_NAME: Final = Text(_TOKEN, "the name of a cookie, such as sid")
 URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?{_QUERY})?", "a URL such as http://127.0.0.1:8081/session", _url)
 ORIGIN: Final = Text(rf"https://{HOST}(?::{PORT})?", "https://host or https://host:port", _origin)
+SERVER: Final = Text(rf"https?://{HOST}(?::{PORT})?|unix:.+", "http://host:port, https://host:port or unix:PATH", _server)
+NETWORK: Final = Text(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?", "an address or network such as 10.20.0.0/16", _network)
 PROXY: Final = Text(rf"http://{HOST}:{PORT}", "http://host:port", _url)
 SERVER_NAME: Final = Text(rf"(?:{HOST}|[0-9A-Fa-f:.]+)", "a host name or IP address", _server_name)
 JSON_POINTER: Final = Text(r"(?:/(?:[^~/]|~[01])*)+", "a JSON Pointer (RFC 6901) such as /user/customerId")
 PATH_PREFIX: Final = Text(rf"(?:/{_SEGMENT})+", "a path such as /alipayplus: letters, digits and -._~!$&'()*+,=:@ only", _path_prefix)
+ROUTE_PREFIX: Final = Text(r"/.*", "a path such as /wallet, or / for all")
+HOST_NAME: Final = Text(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", "a host name in lower case, without port")
+METHOD: Final = Text(r"[A-Z0-9!#$%&'*+.^_`|~-]+", "a method in capitals, such as GET")
+UPSTREAM: Final = Text(r"[A-Za-z0-9._-]{1,64}", "a name of letters, digits and ._-")
+REQUEST_PATH: Final = Text(rf"/{_PATH}(?:\?{_QUERY})?", "a path such as /healthz")
+HEADER_VALUE: Final = Text(r"[!-~](?:[\t -~]*[!-~])?", "printable ASCII without spaces at its ends")
 CLIENT_ID: Final = Text(r"[!-~]{1,128}", "1 to 128 printable ASCII characters without spaces")
 KEY_VERSION: Final = Text(r"(?!\*$)[!-+\--<>-~]{1,64}", 'printable ASCII without space, "," and "="; not "*"')
 KEY_VERSION_OR_ANY: Final = Text(r"[!-+\--<>-~]{1,64}", 'printable ASCII without space, "," and "=", or "*" for every version not listed')

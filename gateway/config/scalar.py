@@ -12,17 +12,17 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from gateway.config.rules import Bounds, Text
+from gateway.config.rules import Bounds, PathBehind, Text
 from gateway.config.shape import Shape
 from gateway.config.substitution import Resolved
-from gateway.config.values import Address, Duration, Secret, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size
 
 YAML: Final = "tag:yaml.org,2002:"
 TEXT: Final = f"{YAML}str"
 NULL: Final = f"{YAML}null"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,14})")
-_PARSED: Final = (Duration, Size, Address)
+_PARSED: Final = (Duration, Size, Share, Address)
 
 
 class Wrong(Exception):
@@ -93,7 +93,11 @@ def _text(resolved: Resolved, shape: Shape, directory: Path) -> Any:
     complaint = rule.complaint(resolved.text) if rule else None
     if complaint:
         raise Wrong(complaint)
-    return directory / resolved.text if shape.kind is Path else resolved.text
+    return directory / resolved.text if shape.kind is Path else _absolute(resolved.text, shape.rule(PathBehind), directory)
+
+
+def _absolute(text: str, behind: PathBehind | None, directory: Path) -> str:
+    return f"{behind.opening}{directory / text.removeprefix(behind.opening)}" if behind and text.startswith(behind.opening) else text
 
 
 def _parsed(resolved: Resolved, shape: Shape) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from gateway.config.model import Config
 from gateway.config.rules import Bounds, Keys, NotEmpty, OneOrMany, Shorthand, Text
 from gateway.config.shape import Key, Shape, keys_of, shape_of
-from gateway.config.values import Address, Duration, Size
+from gateway.config.values import Address, Duration, Share, Size
 from gateway.config.written import plain
 
 Schema = dict[str, Any]
@@ -97,6 +97,8 @@ def _scalar(shape: Shape) -> Schema:
         return {"type": "integer", **({"minimum": bounds.least, "maximum": bounds.most} if bounds else {})}
     if shape.kind is Literal:
         return _choice(shape)
+    if shape.kind is Share:
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _text(Share.PATTERN)]}
     return _text(_pattern(shape))
 
 

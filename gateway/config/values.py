@@ -1,4 +1,4 @@
-"""The types of configured values: durations, sizes, secrets and addresses, with their form in the file.
+"""The types of configured values: durations, sizes, shares, secrets and addresses, with their form in the file.
 
 Each reads its written form with `parse` (a ValueError says what would be right) and gives it back with `str`. What a key means and
 which values it may have stands in `gateway.config.model`.
@@ -51,7 +51,7 @@ class Duration(float):
         return cls(number * _MILLISECONDS[unit] / 1000)
 
     def __str__(self) -> str:
-        milliseconds = float(self) * 1000
+        milliseconds = round(float(self) * 1000, 6)  # sums and quotients of floats are not exact
         if not milliseconds.is_integer():
             return f"{milliseconds:g}ms"
         return _largest(int(milliseconds), _MILLISECONDS, "s")
@@ -75,6 +75,21 @@ class Size(int):
 
     def __str__(self) -> str:
         return _largest(int(self), _BYTES, "B")
+
+
+class Share(float):
+    """A part of a whole, from 0 to 1; written as a decimal number such as `0.2`."""
+
+    __slots__ = ()
+    PATTERN: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?"
+    RIGHT: ClassVar[str] = "a number from 0 to 1, such as 0.2"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form; raises ValueError."""
+        if not re.fullmatch(cls.PATTERN, text):
+            raise ValueError(f"write {cls.RIGHT}")
+        return cls(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.config.model import Config
 from gateway.config.shape import keys_of
-from gateway.config.values import Address, Duration, Secret, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size
 
 
 def to_yaml(config: Config) -> str:
@@ -29,4 +29,6 @@ def plain(value: Any) -> Any:
         return [plain(member) for member in value]
     if isinstance(value, Address | Duration | Secret | Size):
         return str(value)
+    if isinstance(value, Share):
+        return float(value)
     return str(value).replace("${", "$${") if isinstance(value, str | Path) else value
