@@ -10,7 +10,7 @@ class Overloaded(GatewayError):
     """No place among `max_in_flight` came free in time. Nothing was sent."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__("OVERLOADED", reason, headers=(("Retry-After", "1"),))
+        super().__init__("OVERLOADED", reason)
 
 
 class Unreachable(GatewayError):
