@@ -102,7 +102,7 @@ class Converter:
         if not isinstance(node, yaml.MappingNode):
             return self._fault(path, "not a section: write keys below it, each with its value")
         entries = dict(self._entries(node, path))
-        if not entries and shape.has(NotEmpty):
+        if not node.value and shape.has(NotEmpty):
             return self._fault(path, "empty: write at least one key below it")
         rule = shape.rule(Keys)
         for name in entries:
@@ -116,7 +116,7 @@ class Converter:
         if shape.has(OneOrMany) and isinstance(node, yaml.ScalarNode):
             return (self._value(node, element, path),)
         if not isinstance(node, yaml.SequenceNode):
-            plain = isinstance(node, yaml.ScalarNode) and node.tag == TEXT
+            plain = isinstance(node, yaml.ScalarNode) and node.tag == TEXT and node.value.isprintable()
             return self._fault(path, f"not a list: write [{node.value}]" if plain else "not a list: write [a, b] or one element a line")
         if not node.value and (shape.has(NotEmpty) or shape.has(OneOrMany)):
             return self._fault(path, "empty: write at least one element")

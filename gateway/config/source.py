@@ -18,6 +18,7 @@ _FILE_MAX: Final = 1 << 20
 _DEPTH_MAX: Final = 32
 # Names that PyYAML repeats in its messages; a secret that begins with & or ! reads as one.
 _REPEATED_NAME: Final = re.compile(r"(tag handle) '[^']*'")
+_UNFINISHED: Final = ("end of stream", "<stream end>", "could not find expected ':'")
 _CLEARER: Final = {
     "second occurrence": "an anchor (&name) stands twice; aliases are not supported: write the value out",
     "but found another document": "a second document begins here: a file holds one",
@@ -36,7 +37,7 @@ def read_text(file: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise _refused(file, "this line is not UTF-8", data.count(b"\n", 0, error.start) + 1) from error
+        raise _refused(file, "this line is not UTF-8", data.count(b"\n", 0, error.start) + 1) from None  # it holds the file
 
 
 def compose(file: Path, text: str) -> yaml.MappingNode:
@@ -50,9 +51,9 @@ def compose(file: Path, text: str) -> yaml.MappingNode:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = _line_of(error, loader.line) + 1
-        raise _refused(file, _syntax(error, text, line), line) from error
-    except (ValueError, OverflowError) as error:  # an escape beyond Unicode
-        raise _refused(file, "not YAML: no such character", loader.line + 1) from error
+        raise _refused(file, _syntax(error, text, line), line) from None  # it quotes the file, secrets too
+    except (ValueError, OverflowError):  # an escape beyond Unicode
+        raise _refused(file, "not YAML: no such character", loader.line + 1) from None
     if root is None or root.tag == "tag:yaml.org,2002:null":
         raise _refused(file, "the file is empty: session and alipayplus are required")
     if not isinstance(root, yaml.MappingNode):
@@ -88,9 +89,9 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _line_of(error: yaml.MarkedYAMLError, reached: int) -> int:
-    """Find the line, from 0; what is not closed is at fault where it begins, not at the end of the file."""
-    unclosed = error.problem is not None and "end of stream" in error.problem
-    mark = (error.context_mark if unclosed else None) or error.problem_mark
+    """Find the line, from 0; what is not finished is at fault where it begins."""
+    unfinished = any(words in (error.problem or "") for words in _UNFINISHED)
+    mark = (error.context_mark if unfinished else None) or error.problem_mark
     return mark.line if mark else reached
 
 

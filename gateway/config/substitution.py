@@ -51,7 +51,7 @@ class _Unresolved(Exception):
 
 
 def _source(kind: str | None, name: str, directory: Path, environ: Mapping[str, str]) -> str:
-    if kind is None:
+    if kind is None or not name.isprintable():
         raise _Unresolved(_HOW)
     if kind == "file":
         return _content(directory / name, name)

@@ -1,0 +1,128 @@
+"""The rules between keys."""
+
+import pytest
+
+from gateway.config import Duration
+from gateway.config.checks import Step, deadline_ladder, longest_request
+from tests.config.files import Files
+
+INTROSPECTION = "{url: https://idp.internal/introspect, client_id: g, client_secret: s}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        pytest.param(
+            {"session__introspection": INTROSPECTION}, "session: write exactly one of forward and introspection", id="E1-both-sessions"
+        ),
+        pytest.param(
+            {"session__forward": None, "session__cache": ""}, "session: write exactly one of forward and introspection", id="E1-no-session"
+        ),
+        pytest.param(
+            {"session__forward__customer_id": "{}"},
+            "session.forward.customer_id: write exactly one of header and json",
+            id="E1-no-customer-id",
+        ),
+        pytest.param(
+            {"session__forward__customer_id": "{header: a, json: /a}"},
+            "session.forward.customer_id: write exactly one of header and json",
+            id="E1-both-customer-ids",
+        ),
+        pytest.param(
+            {"session__forward": None, "session__introspection": INTROSPECTION[:-1] + ", customer_id: {json: /a, header: b}}"},
+            "session.introspection.customer_id: write exactly one of header and json",
+            id="E1-introspection-customer-ids",
+        ),
+        pytest.param(
+            {"session__forward__cookies": "[sid]", "session__forward__request_headers": "[Authorization]"},
+            "session.forward.cookies: no cookie is ever sent: add Cookie to request_headers, or remove this key",
+            id="E1-cookies-unsent",
+        ),
+        pytest.param(
+            {"session__forward__forward_headers": "[x-customer-id]"},
+            "session.forward.forward_headers: the identity header X-Customer-Id is set already: leave it out",
+            id="E1-identity-twice",
+        ),
+        pytest.param(
+            {"session__forward__tls": "{ca: a.pem}"},
+            "session.forward.tls: never used, since url begins with http://: write https:// there, or remove this section",
+            id="E1-tls-unused",
+        ),
+        pytest.param(
+            {"session__forward__url": "https://a", "session__forward__tls": "{certificate: a.pem}"},
+            "session.forward.tls: certificate and private_key belong together: write private_key too",
+            id="E1-certificate-alone",
+        ),
+        pytest.param(
+            {"alipayplus__tls": "{private_key: a.pem}"},
+            "alipayplus.tls: certificate and private_key belong together: write certificate too",
+            id="E1-key-alone",
+        ),
+        pytest.param(
+            {"alipayplus__timeout": "10s"},
+            "alipayplus.timeout: write more than 10s, such as 12s: Alipay+ itself answers for up to 10s",
+            id="E1-timeout",
+        ),
+        pytest.param(
+            {"alipayplus__signing__key_version": '"2"', "alipayplus__signing__private_keys": '{"1": a, "3": b}'},
+            'alipayplus.signing.key_version: no private key has this version: write one of "1", "3"',
+            id="E1-key-version",
+        ),
+        pytest.param({"admin__listen": "127.0.0.1:8080"}, "admin.listen: server.listen has this address already", id="E1-listen-same"),
+        pytest.param({"admin__listen": "0.0.0.0:8080"}, "admin.listen: server.listen has this address already", id="E1-listen-any"),
+        pytest.param({"admin__listen": '"[::]:8080"'}, "admin.listen: server.listen has this address already", id="E1-listen-any-v6"),
+    ],
+)
+def test_E1_a_broken_rule_is_a_fault(files: Files, changes: dict[str, str | None], fault: str) -> None:
+    assert fault in files.only_fault(**changes)
+
+
+def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -> None:
+    for listen, admin in (("127.0.0.1:1", "127.0.0.2:1"), ("127.0.0.1:0", "127.0.0.1:0"), ("0.0.0.0:1", '"[::1]:1"'), ("a:1", "b:1")):
+        files.load(files.text(server__listen=listen, admin__listen=admin))
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        (
+            {"server__drain_timeout": "17s"},
+            "server.drain_timeout: warning: a drain may cut SDK requests that are within their deadlines: write at least 18s",
+        ),
+        (
+            {"session__forward": None, "session__introspection": INTROSPECTION.replace("https", "http")},
+            "session.introspection.url: warning: the client secret and the tokens travel unencrypted: write https",
+        ),
+        (
+            {"session__forward__request_headers": "[x-customer-ID]"},
+            "session.forward.request_headers: warning: the auth service gets a customer id of the client's own making",
+        ),
+    ],
+)
+def test_what_is_doubtful_is_a_warning(files: Files, changes: dict[str, str | None], warning: str) -> None:
+    (found,) = files.load(files.text(**changes)).warnings
+    assert found.warning
+    assert warning in str(found)
+    assert found.line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "[::1]:1", "localhost", "127.9.9.9"])
+def test_introspection_on_this_machine_may_be_unencrypted(files: Files, host: str) -> None:
+    given = INTROSPECTION.replace("https://idp.internal", f"'http://{host}").replace("introspect,", "introspect',")
+    assert files.load(files.text(session__forward=None, session__introspection=given)).warnings == ()
+
+
+def test_the_ladder_is_session_queue_connect_timeout(files: Files) -> None:
+    config = files.load(files.text()).config
+    assert deadline_ladder(config) == (
+        Step("session.forward.timeout", Duration(2)),
+        Step("alipayplus.queue_timeout", Duration(1)),
+        Step("alipayplus.connect_timeout", Duration(3)),
+        Step("alipayplus.timeout", Duration(12)),
+    )
+    assert longest_request(config) == Duration(18)
+
+
+def test_the_ladder_takes_introspection_where_it_is_configured(files: Files) -> None:
+    config = files.load(files.text(session__forward=None, session__introspection=INTROSPECTION)).config
+    assert deadline_ladder(config)[0] == Step("session.introspection.timeout", Duration(2))

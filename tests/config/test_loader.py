@@ -1,0 +1,71 @@
+"""Loading: what checks of others get, and how their faults find their lines."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config, ConfigError, Fault, load
+from tests.config.files import Files
+
+
+def _complain(_: Config) -> Iterator[Fault]:
+    yield Fault(("alipayplus", "signing", "private_keys", "1"), "no such key")
+    yield Fault(("alipayplus", "signing", "private_keys", "1", "password"), "doubtful", warning=True)
+    yield Fault((), "everything")
+
+
+def test_faults_of_checks_get_the_line_of_their_key_or_of_the_nearest_section(files: Files) -> None:
+    text = files.text()
+    line = next(number for number, content in enumerate(text.splitlines(), 1) if "private_keys" in content)
+    assert files.faults(text, [_complain]) == [
+        "1: everything",
+        f'{line}: alipayplus.signing.private_keys."1": no such key',
+        f'{line}: alipayplus.signing.private_keys."1".password: warning: doubtful',
+    ]
+
+
+def test_warnings_alone_are_no_error(files: Files) -> None:
+    loaded = files.load(files.text(), [lambda _: [Fault(("admin",), "doubtful", warning=True)]])
+    assert [str(fault) for fault in loaded.warnings] == [f"{files.file}:1: admin: warning: doubtful"]
+
+
+def test_checks_see_only_configurations_that_could_be_read(files: Files) -> None:
+    seen: list[Config] = []
+
+    def see(config: Config) -> Iterator[Fault]:
+        seen.append(config)
+        yield from ()
+
+    files.faults(files.text(alipayplus__client_id="1"), [see])
+    assert seen == []
+    files.faults(files.text(alipayplus__timeout="5s"), [see])
+    assert len(seen) == 1
+
+
+def test_a_fault_that_a_rule_has_found_is_not_told_twice(files: Files) -> None:
+    path = ("alipayplus", "signing", "key_version")
+    faults = files.faults(
+        files.text(alipayplus__signing__key_version='"2"'), [lambda _: [Fault(path, "again"), Fault(path, "but", warning=True)]]
+    )
+    assert [fault.split(": ", 2)[2] for fault in faults] == ['no private key has this version: write one of "1"', "warning: but"]
+
+
+def test_E1_the_error_lists_every_fault_a_line(files: Files) -> None:
+    with pytest.raises(ConfigError) as caught:
+        files.load(files.text(alipayplus__timeout="5s", sdk_proxy__x="1"))
+    assert str(caught.value).splitlines() == [str(fault) for fault in caught.value.faults]
+    assert len(caught.value.faults) == 2
+
+
+def test_paths_count_from_the_file_wherever_the_process_stands(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.file.write_text(files.text())
+    monkeypatch.chdir(files.folder)
+    config = load(Path("gateway.yaml")).config
+    assert config.alipayplus.signing.private_keys["1"].file == files.folder / "keys/mpp-1.pem"
+
+
+def test_the_environment_is_that_of_the_process_by_default(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TEST_CLIENT", "T_1")
+    files.file.write_text(files.text(alipayplus__client_id="${env:GATEWAY_TEST_CLIENT}"))
+    assert load(files.file).config.alipayplus.client_id == "T_1"
