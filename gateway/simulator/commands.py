@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import inspect
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,12 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from gateway.config import ConfigError, load
-from gateway.simulator import control, demo, interruption
+from gateway.simulator import demo, interruption, manual
 from gateway.simulator.arrival import URI
-from gateway.simulator.auth import Login
-from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.configuration import DEFAULT_PORTS, Ports
-from gateway.simulator.delivery import Delivery
 from gateway.simulator.peers import CannotListen, Peers
 from gateway.simulator.playing import CannotPlay, setup_for
 from gateway.simulator.simulator import Simulator
@@ -36,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="run a simulated Alipay+, auth service and MPP API",
         description="Run a simulated Alipay+ (over TLS; it verifies all it gets, and signs), an auth service and an MPP API,"
         " until SIGINT or SIGTERM.",
-        epilog=_manual(),
+        epilog=manual.text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     simulate.add_argument("-c", "--config", metavar="FILE", type=Path, help="play the peers that this gateway configuration names")
@@ -122,8 +118,10 @@ async def _temporary(options: argparse.Namespace) -> AsyncIterator[Sequence[str]
 
 @asynccontextmanager
 async def _generated(directory: Path, options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
-    if (directory / "gateway.yaml").exists():
-        raise CannotStart(f"{directory} has a gateway.yaml already: gateway simulate -c {directory / 'gateway.yaml'} plays its peers")
+    if any((directory / name).exists() for name in ("gateway.yaml", "keys", "tls")):
+        raise CannotStart(
+            f"{directory} holds a configuration or keys already, and nothing is overwritten: gateway simulate -c FILE plays its peers"
+        )
     async with Simulator(directory, ports=_ports(options), fast=options.fast) as simulator:
         path = simulator.write_configuration()
         ports = simulator.ports
@@ -140,14 +138,3 @@ async def _generated(directory: Path, options: argparse.Namespace) -> AsyncItera
             f"  curl --cacert {simulator.ca} https://127.0.0.1:{ports.alipayplus}/_simulator/received",
             "",
         )
-
-
-def _manual() -> str:
-    """Give the documentation of scripts: the docstrings of what they are made of."""
-    parts = (
-        ("Alipay+ and the auth service can be scripted.", control),
-        ("An answer of Alipay+.", Behaviour),
-        ("An answer of the auth service.", Login),
-        ("The delivery of an answer of either; these are fields of the same object.", Delivery),
-    )
-    return "\n\n".join(f"{title}\n\n{inspect.getdoc(part)}" for title, part in parts)

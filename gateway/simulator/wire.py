@@ -175,7 +175,9 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """Break the connection: the other side sees a reset."""
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:  # TLS over a connection that the other side has ended tells of none
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self._transport.abort()
 
     async def serve(self, service: Service) -> None:
@@ -186,6 +188,9 @@ class Connection(asyncio.Protocol):
         except Malformed as error:
             self._transport.write(f"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nx-reason: {error}\r\n\r\n".encode())
             self._transport.close()
+        except Exception:
+            self.reset()
+            raise
 
     async def _serve_one(self, service: Service) -> bool:
         request = parse_head(await self._take_head())
@@ -212,6 +217,7 @@ class Connection(asyncio.Protocol):
                     return False
                 case bytes():
                     self._transport.write(step)
+                    await asyncio.sleep(0)  # an endless answer must let others run, and notice that its client has left
                     await self._writable.wait()
         return True
 
