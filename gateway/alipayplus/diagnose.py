@@ -38,7 +38,10 @@ _PSS_TRAILER: Final = 0xBC  # RFC 8017, section 9.1.1
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`mistakes` explain the signature together; None where nothing that was tried does. `notes` are what is certain."""
+    """`mistakes` explain the signature together; None where nothing that was tried does, and none where the signature itself is right.
+
+    `notes` are what is certain.
+    """
 
     mistakes: tuple[str, ...] | None
     notes: tuple[str, ...]
@@ -67,7 +70,7 @@ def diagnose(text: Text, signature: str, key: VerificationKey, own_key: Verifica
     witnesses = list(_witnesses(signature_text(signature), key, own_key))
     notes = tuple(_notes(witnesses, text))
     budget = BUDGET
-    for count in range(1, MOST_MISTAKES + 1):
+    for count in range(MOST_MISTAKES + 1):
         for witness in witnesses:
             for says, variant in _variants(text, count - len(witness.mistakes)):
                 head = variant.head()

@@ -57,6 +57,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--ca", metavar="FILE", help="trust these CAs (PEM) instead of the system's")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=MOST_SECONDS, help="(default: %(default)s)")
     parser.set_defaults(func=call)
+    _take_file_after_options(parser)
+
+
+def _take_file_after_options(parser: argparse.ArgumentParser) -> None:
+    """Let `URL --header H FILE` work: until Python 3.12 argparse gives up an optional positional at the first option."""
+    plain = parser.parse_known_args
+
+    def parse(args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
+        known, rest = plain(args, namespace)
+        if known.file is None and len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-")):
+            known.file = rest.pop()
+        return known, rest
+
+    parser.parse_known_args = parse  # type: ignore[method-assign,assignment]  # argparse takes no parser class for one sub command
 
 
 def call(args: argparse.Namespace) -> int:

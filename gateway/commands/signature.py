@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Final
 
-from gateway.alipayplus.diagnose import diagnose
+from gateway.alipayplus.diagnose import Diagnosis, diagnose
 from gateway.alipayplus.keys import VerificationKey
 from gateway.alipayplus.mistakes import Text
 from gateway.alipayplus.signature import SignatureError, decode_signature, format_signature, parse_signature, string_to_sign
@@ -75,13 +75,16 @@ def verify(args: argparse.Namespace) -> int:
     found = diagnose(Text(args.uri, args.client_id, args.time, body), given, key, own_key)
     for note in found.notes:
         print(f"  {note}")
-    if found.mistakes:
-        print("this explains the signature (it verifies then):")
-    elif found.mistakes is None:
-        print("none of the likely mistakes explains it")
+    print(_conclusion(found))
     for mistake in found.mistakes or ():
         print(f"  {mistake}")
     return FAILED
+
+
+def _conclusion(found: Diagnosis) -> str:
+    if found.mistakes is None:
+        return "none of the likely mistakes explains it"
+    return "this explains the signature (it verifies then):" if found.mistakes else "apart from that the signature is right"
 
 
 def _data(args: argparse.Namespace, body: bytes) -> bytes:

@@ -184,6 +184,10 @@ def test_pairs_are_found_when_no_single_mistake_explains_it(ours: SigningKey, th
         assert all(any(word in mistake for mistake in found.mistakes) for word in says)
 
 
+def test_a_signature_that_is_right_has_no_mistakes(theirs: SigningKey) -> None:
+    assert diagnose(TEXT, format_signature(theirs.sign(signed()), "7").replace("RSA256", "RSA1"), theirs.public).mistakes == ()
+
+
 def test_when_nothing_explains_it_what_is_certain_is_said(theirs: SigningKey) -> None:
     found = diagnose(TEXT, format_signature(theirs.sign(b"something else"), "7"), theirs.public)
     assert found.mistakes is None
