@@ -1,0 +1,12 @@
+"""`python tests/bench`: measure the gateway on this machine. `--help` lists the options."""
+
+import sys
+from pathlib import Path
+
+# A folder that is run as a program finds only its own modules; these are imported by their place in the project.
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tests.bench.run import main  # noqa: E402  the line above must come first
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What the kernel says: cores, and the CPU time and the memory of a process with its children."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_MIB: Final = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+_PARENT, _USER, _SYSTEM, _RESIDENT = 1, 11, 12, 21  # fields of /proc/PID/stat behind the command's name
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The core that the gateway has alone, and the one that everything else runs on; the same where there is only one."""
+
+    gateway: int
+    others: int
+
+    @classmethod
+    def choose(cls) -> "Cores":
+        """Take the first two cores that this process may use."""
+        allowed = sorted(os.sched_getaffinity(0))
+        return cls(allowed[0], allowed[min(1, len(allowed) - 1)])
+
+    def __str__(self) -> str:
+        if self.gateway == self.others:
+            return f"only one core: gateway, stubs and load share core {self.gateway}, so requests/s say little"
+        return f"gateway on core {self.gateway}, stubs and load on core {self.others}"
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Keep this thread, and every process that it starts meanwhile, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process and its living children."""
+    return sum(int(stat[_USER]) + int(stat[_SYSTEM]) for stat in _tree(pid)) / _TICKS
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of a process and its living children, pages that they share counted each time."""
+    return sum(int(stat[_RESIDENT]) for stat in _tree(pid)) * _PAGE_MIB
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing uses now, for programs that cannot choose one and say which."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def _tree(pid: int) -> list[list[str]]:
+    stats = {int(path.parent.name): stat for path in Path("/proc").glob("[0-9]*/stat") if (stat := _stat(path))}
+    pids = {pid}
+    while found := {child for child, stat in stats.items() if int(stat[_PARENT]) in pids} - pids:
+        pids |= found
+    return [stats[member] for member in pids if member in stats]
+
+
+def _stat(path: Path) -> list[str]:
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended
+        return []
