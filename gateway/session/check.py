@@ -1,0 +1,67 @@
+"""What a check comes to: the verdict of the auth service, the identity in it, and the check as its caller gets it.
+
+Values only. None of them shows a customer id or a credential when it is printed.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+Outcome = Literal["valid", "denied", "forbidden", "unavailable", "missing"]
+Source = Literal["call", "cache", "shared", "none"]
+
+
+class Identity(Struct, frozen=True, gc=False):
+    """Who the caller is: the customer id, and the answer's `forward_headers` (names as configured, values decoded as latin-1)."""
+
+    customer_id: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return "Identity(***)"
+
+
+class Check(Struct, frozen=True, gc=False):
+    """The outcome of one check and where it comes from.
+
+    `identity` is there if and only if the outcome is valid. `www_authenticate` are the values for a 401. `reason` is a short fixed
+    text for the log: never a peer's or a client's words.
+    """
+
+    outcome: Outcome
+    source: Source
+    identity: Identity | None = None
+    www_authenticate: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Verdict(Struct, frozen=True, gc=False):
+    """What the auth service says of one credential; `expires_at`, if it says so: the wall-clock time after which it is not to be kept."""
+
+    outcome: Outcome
+    identity: Identity | None = None
+    www_authenticate: tuple[str, ...] = ()
+    reason: str = ""
+    expires_at: float | None = None
+
+    def check(self, source: Source) -> Check:
+        """Return this verdict as one caller's check."""
+        return Check(self.outcome, source, self.identity, self.www_authenticate, self.reason)
+
+
+FORBIDDEN: Final = Verdict("forbidden", reason="the auth service says that this login may not do this")
+
+
+def valid(customer_id: str, headers: tuple[tuple[str, str], ...] = (), *, expires_at: float | None = None) -> Verdict:
+    """Return the verdict on a valid login."""
+    return Verdict("valid", Identity(customer_id, headers), expires_at=expires_at)
+
+
+def denied(*www_authenticate: str) -> Verdict:
+    """Return the verdict on an invalid login."""
+    return Verdict("denied", www_authenticate=www_authenticate, reason="the auth service does not know this login")
+
+
+def unavailable(reason: str) -> Verdict:
+    """Return that no verdict could be had (fail closed, and never mistaken for denied)."""
+    return Verdict("unavailable", reason=reason)

@@ -1,0 +1,159 @@
+"""The check of a caller's login: credential, cache, single flight, call-out, verdict.
+
+`Sessions.check` decides in one synchronous step and then awaits at most one thing, so there is no lock. How credentials are read and
+answers judged stands in `forward` and `introspection`, how the auth service is reached in `peer`.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from gateway.config.model import Forward, Introspection, Session
+from gateway.session.cache import Cache
+from gateway.session.check import Check, Verdict, unavailable
+from gateway.session.credential import RawHeaders, keyed_hash
+from gateway.session.flight import Flight
+from gateway.session.forward import ForwardCheck
+from gateway.session.freshness import keep_for
+from gateway.session.introspection import IntrospectionCheck
+from gateway.session.message import Message
+from gateway.session.peer import Observer, Peer
+from gateway.upstream import Answer, Endpoint, Limiter, Pool, UpstreamError
+from gateway.upstream.tls import client_context
+
+KEPT_IDLE: Final = 20.0
+KEPT_AGE: Final = 600.0
+"""Seconds for which a connection to the auth service is kept unused, and at all. One that has ended costs a repeat, not a failure."""
+
+_CLOSING: Final = unavailable("the gateway is closing")
+
+
+class Sessions:
+    """Tells of each request whether its caller is logged in and who it is. For one event loop; belongs to one worker.
+
+    Concurrent checks of one credential share one call-out, which has `timeout` seconds from its start, waiting for a place and
+    connecting included. Nothing but verdicts is kept, and only where the configuration has a ttl. `observe` counts the requests to
+    the auth service; checks are counted by who asks for them, from outcome and source.
+    """
+
+    def __init__(
+        self,
+        config: Session,
+        *,
+        observe: Observer = lambda _endpoint, _outcome: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        settings = config.forward or config.introspection
+        if settings is None:
+            raise ValueError("one of forward and introspection is needed")
+        endpoint = _endpoint(settings)
+        self._service = _service(settings, endpoint.authority)
+        self._peer = _peer(settings, endpoint, observe)
+        self._timeout = float(settings.timeout)
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._ttl, self._negative_ttl = float(config.cache.ttl), float(config.cache.negative_ttl)
+        self._cache = Cache(config.cache.max_entries) if self._ttl or self._negative_ttl else None
+        self._hash = keyed_hash(secrets.token_bytes(32))
+        self._missing = Check("missing", "none", None, self._service.challenge, "no credential")
+        self._flights: dict[bytes, Flight] = {}
+        self._tasks: set[asyncio.Task[Verdict]] = set()
+
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+        """Return whether the caller of a request with these raw header fields is logged in, and who it is. Fails closed.
+
+        `request_id` and `traceparent` go to the auth service with a call-out (that of the first where several share one). A caller
+        that is cancelled leaves the call-out to the others. Raises GatewayError: HEADERS_TOO_LARGE for credentials above 8 KiB,
+        REQUEST_MALFORMED for control characters in one.
+        """
+        credential = self._service.credential(headers)
+        if credential is None:
+            return self._missing
+        key = self._hash(credential)
+        if self._cache is not None and (kept := self._cache.get(key, self._clock())) is not None:
+            return kept.check("cache")
+        flight = self._flights.get(key)
+        if flight is not None:
+            return (await flight.join()).check("shared")
+        flight = self._depart(key, self._service.request(credential, request_id=request_id, traceparent=traceparent))
+        return (await flight.join()).check("call")
+
+    async def close(self) -> None:
+        """End what is under way, as unavailable, and close the connections."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._peer.close()
+
+    def _depart(self, key: bytes, message: Message) -> Flight:
+        """Start a call-out that this object owns. Its time runs from here."""
+        loop = asyncio.get_running_loop()
+        flight = self._flights[key] = Flight(self._clock())
+        task = loop.create_task(self._ask(key, message, flight))
+        self._tasks.add(task)
+        deadline = loop.call_later(self._timeout, self._expire, key, flight, task)
+        task.add_done_callback(partial(self._land, key, flight, deadline))
+        return flight
+
+    async def _ask(self, key: bytes, message: Message, flight: Flight) -> Verdict:
+        try:
+            answer = await self._peer.exchange(message, flight)
+        except UpstreamError as error:
+            return unavailable(f"the auth service could not be asked: {error.reason}")
+        except TimeoutError:
+            return flight.late
+        verdict = self._service.judge(answer)
+        if self._cache is not None:
+            self._keep(self._cache, key, flight.began, verdict, answer)
+        return verdict
+
+    def _keep(self, cache: Cache, key: bytes, began: float, verdict: Verdict, answer: Answer) -> None:
+        """Keep a verdict, from the call-out's start: a login that ends while it is under way is noticed within ttl of that (B8)."""
+        kept = keep_for(verdict, answer, ttl=self._ttl, negative_ttl=self._negative_ttl, wall_time=self._wall_clock())
+        if began + kept > self._clock():
+            cache.put(key, verdict, began + kept)
+
+    def _expire(self, key: bytes, flight: Flight, task: asyncio.Task[Verdict]) -> None:
+        """End a call-out whose time is up; those who wait learn it now, not when the connection is closed."""
+        self._leave(key, flight)
+        flight.settle(flight.late)
+        task.cancel()
+
+    def _land(self, key: bytes, flight: Flight, deadline: asyncio.TimerHandle, task: asyncio.Task[Verdict]) -> None:
+        """Give what a call-out has come to to those who wait."""
+        deadline.cancel()
+        self._tasks.discard(task)
+        self._leave(key, flight)
+        if task.cancelled():
+            flight.settle(_CLOSING)
+        elif (error := task.exception()) is not None:
+            if not flight.fail(error):
+                task.get_loop().call_exception_handler({"message": "a session check failed and nobody waits", "exception": error})
+        else:
+            flight.settle(task.result())
+
+    def _leave(self, key: bytes, flight: Flight) -> None:
+        """Let nobody join a call-out any more; another one may have taken its place."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+
+def _endpoint(settings: Forward | Introspection) -> Endpoint:
+    context = client_context(settings.tls) if settings.url.startswith("https:") else None
+    return Endpoint.parse(settings.url, tls=context, server_name=settings.tls.server_name if settings.tls else None)
+
+
+def _service(settings: Forward | Introspection, authority: str) -> ForwardCheck | IntrospectionCheck:
+    return ForwardCheck(settings, authority) if isinstance(settings, Forward) else IntrospectionCheck(settings, authority)
+
+
+def _peer(settings: Forward | Introspection, endpoint: Endpoint, observe: Observer) -> Peer:
+    timeout = float(settings.timeout)
+    pool = Pool(endpoint, idle=KEPT_IDLE, age=KEPT_AGE, connect_timeout=timeout)
+    method = settings.method if isinstance(settings, Forward) else "POST"
+    return Peer(pool, Limiter(settings.max_in_flight), method=method, timeout=timeout, observe=observe)

@@ -1,0 +1,406 @@
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.session import Check, Identity, Sessions
+from gateway.session.check import Outcome
+from tests.session.auth_server import ABORT, AuthServer, Clock, Gateway, Received, always, answer, document, session, valid
+from tests.session.conftest import StartSessions
+
+WAITING = 60.0
+"""A timeout that no test reaches."""
+
+
+def owner(received: Received) -> str:
+    """Return the id of the user whose token came."""
+    return "id-of-" + received.all(b"Authorization")[0].decode("latin-1").removeprefix("Bearer ")
+
+
+async def by_token(received: Received) -> bytes:
+    return valid(owner(received))
+
+
+def ids(checks: list[Check]) -> list[str | None]:
+    return [check.identity.customer_id if check.identity else None for check in checks]
+
+
+async def test_a_valid_login(start: StartSessions) -> None:
+    assert await start().bearer() == Check("valid", "call", Identity("user-1"))
+
+
+async def test_what_is_sent_holds_the_credential_and_the_ids_of_the_request_only(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start(cookies=["sid"])
+    await gateway.check(
+        ("Host", "app"), ("User-Agent", "x"), ("COOKIE", "a=1; sid=2"), ("X-Customer-Id", "forged"), ("Expect", "100-continue")
+    )
+    assert auth.received[0].line == b"GET /session?from=gateway HTTP/1.1"
+    assert auth.received[0].fields == [
+        (b"Host", b"127.0.0.1:%d" % auth.port),
+        (b"Accept", b"*/*"),
+        (b"Cookie", b"sid=2"),
+        (b"X-Request-Id", b"0123456789abcdef"),
+        (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ]
+
+
+async def test_B1_no_credentials_are_missing_without_a_call(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start()
+    for headers in ((), (("X-Api-Key", "1"),), (("Authorization", ""),)):
+        check = await gateway.check(*headers)
+        assert (check.outcome, check.source, check.identity, check.www_authenticate) == ("missing", "none", None, ())
+    assert auth.connections == 0
+
+
+async def test_B1_introspection_without_a_single_bearer_is_missing(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start(kind="introspection")
+    for headers in (
+        (("Cookie", "sid=1"),),
+        (("Authorization", "Basic x"),),
+        (("Authorization", "Bearer a"), ("Authorization", "Bearer b")),
+    ):
+        check = await gateway.check(*headers)
+        assert (check.outcome, check.source, check.www_authenticate) == ("missing", "none", ("Bearer",))
+    assert auth.connections == 0
+
+
+async def test_B1_credentials_over_8_KiB_are_refused_without_a_call(start: StartSessions, auth: AuthServer) -> None:
+    for kind in ("forward", "introspection"):
+        with pytest.raises(GatewayError) as refusal:
+            await start(kind=kind).bearer("x" * 8192)
+        assert (refusal.value.failure.code, refusal.value.failure.http_status) == ("HEADERS_TOO_LARGE", 431)
+    assert auth.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome", "challenges"),
+    [
+        pytest.param(answer(401, {"WWW-Authenticate": 'Bearer realm="x"'}), "denied", ('Bearer realm="x"',), id="B2-401"),
+        pytest.param(answer(403), "forbidden", (), id="B2-403"),
+        pytest.param(answer(404), "unavailable", (), id="B5-404"),
+        pytest.param(answer(429, {"Retry-After": "1"}), "unavailable", (), id="B5-429"),
+        pytest.param(answer(500), "unavailable", (), id="B5-500"),
+        pytest.param(answer(302, {"Location": "/login"}), "unavailable", (), id="B5-302"),
+        pytest.param(answer(200, {}, b"<html>Please log in</html>"), "unavailable", (), id="B6-html"),
+        pytest.param(valid("a" * 65), "unavailable", (), id="B6-over-64"),
+        pytest.param(answer(200, {"X-Customer-Id": "a\u00e4"}), "unavailable", (), id="B6-not-ascii"),
+        pytest.param(ABORT, "unavailable", (), id="B3-reset"),
+    ],
+)
+async def test_every_other_answer(
+    start: StartSessions, auth: AuthServer, data: bytes, outcome: Outcome, challenges: tuple[str, ...]
+) -> None:
+    auth.script = always(data)
+    check = await start().bearer()
+    assert (check.outcome, check.source, check.identity, check.www_authenticate) == (outcome, "call", None, challenges)
+    assert check.reason
+
+
+async def test_B4_a_slow_auth_service_is_unavailable_at_the_deadline(start: StartSessions, auth: AuthServer) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=0.05)
+    checks = await asyncio.gather(*gateway.several(3))
+    assert [(check.outcome, check.reason) for check in checks] == [("unavailable", "the auth service did not answer in time")] * 3
+    assert len(auth.received) == 1
+    assert not gateway.sessions._flights
+
+
+async def test_B4_waiting_for_a_place_counts(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start(timeout=0.05, max_in_flight=1)
+    limiter = gateway.sessions._peer._limiter
+    await limiter.acquire(0)
+    check = await gateway.bearer()
+    limiter.release()
+    assert (check.outcome, check.reason) == ("unavailable", "no place among max_in_flight in time")
+    assert auth.connections == 0
+    assert (await gateway.bearer()).outcome == "valid"
+
+
+async def test_B4_connecting_counts(start: StartSessions, auth: AuthServer) -> None:
+    check = await start(url=f"https://127.0.0.1:{auth.port}/", timeout=0.05).bearer()  # a server that never answers the TLS handshake
+    assert check.outcome == "unavailable"
+    assert auth.received == []
+
+
+async def test_B4_no_more_than_max_in_flight_are_asked_at_once_and_the_others_follow(start: StartSessions, auth: AuthServer) -> None:
+    auth.script = by_token
+    auth.hold.clear()
+    gateway = start(timeout=WAITING, max_in_flight=2)
+    tasks = [asyncio.create_task(gateway.bearer(f"t{number}")) for number in range(5)]
+    for _ in range(2):
+        await auth.arrived.get()
+    assert gateway.sessions._peer._limiter.waiting == 3
+    assert len(auth.received) == 2
+    auth.hold.set()
+    assert ids(await asyncio.gather(*tasks)) == [f"id-of-t{number}" for number in range(5)]
+    assert auth.connections == 2
+
+
+async def test_B4_an_answer_that_comes_too_late_is_nobodys(start: StartSessions, auth: AuthServer) -> None:
+    auth.script = by_token
+    auth.hold.clear()
+    gateway = start(timeout=0.05)
+    assert (await gateway.bearer("alice")).outcome == "unavailable"
+    auth.hold.set()
+    assert ids([await gateway.bearer("bob"), await gateway.bearer("alice")]) == ["id-of-bob", "id-of-alice"]
+
+
+async def test_B7_500_at_once_share_one_call(start: StartSessions, auth: AuthServer) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=WAITING)
+    tasks = gateway.several(500)
+    await auth.arrived.get()
+    auth.hold.set()
+    checks = await asyncio.gather(*tasks)
+    assert ids(checks) == ["user-1"] * 500
+    assert sorted(check.source for check in checks) == ["call"] + ["shared"] * 499
+    assert len(auth.received) == 1
+
+
+async def test_B7_a_failure_is_shared_by_those_who_wait_and_not_kept(start: StartSessions, auth: AuthServer) -> None:
+    auth.script = always(answer(500, {"Cache-Control": "max-age=60"}))
+    auth.hold.clear()
+    gateway = start(timeout=WAITING, cache={"ttl": 60, "negative_ttl": 60})
+    tasks = gateway.several(500)
+    await auth.arrived.get()
+    auth.hold.set()
+    assert {check.outcome for check in await asyncio.gather(*tasks)} == {"unavailable"}
+    assert len(auth.received) == 1
+    auth.script = always(valid())
+    assert (await gateway.bearer()).outcome == "valid"
+
+
+async def test_who_comes_after_the_verdict_asks_anew(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start()
+    assert [(await gateway.bearer()).source for _ in range(3)] == ["call"] * 3
+    assert len(auth.received) == 3
+
+
+@pytest.mark.parametrize("leaving", [0, 1], ids=["the-first", "a-later-one"])
+async def test_a_caller_that_leaves_does_not_fail_the_others(start: StartSessions, auth: AuthServer, leaving: int) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=WAITING)
+    tasks = gateway.several(3)
+    await auth.arrived.get()
+    tasks.pop(leaving).cancel()
+    late = gateway.several(1)
+    auth.hold.set()
+    assert {check.outcome for check in await asyncio.gather(*tasks, *late)} == {"valid"}
+    assert len(auth.received) == 1
+
+
+async def test_a_call_that_everybody_left_is_finished_and_its_verdict_kept(start: StartSessions, auth: AuthServer) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=WAITING, cache={"ttl": 60})
+    tasks = gateway.several(2)
+    await auth.arrived.get()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    call_out = next(iter(gateway.sessions._tasks))
+    auth.hold.set()
+    await asyncio.wait([call_out])
+    assert (await gateway.bearer()).source == "cache"
+    assert len(auth.received) == 1
+
+
+async def test_what_is_under_way_at_the_end_is_unavailable(start: StartSessions, auth: AuthServer) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=WAITING)
+    tasks = gateway.several(2)
+    await auth.arrived.get()
+    await gateway.sessions.close()
+    assert {check.outcome for check in await asyncio.gather(*tasks)} == {"unavailable"}
+    assert (await gateway.bearer()).outcome == "unavailable"
+
+
+def broken(_endpoint: str, _outcome: str) -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_bug_fails_those_who_wait_and_nothing_stays(start: StartSessions) -> None:
+    gateway = start(observe=broken)
+    for result in await asyncio.gather(*gateway.several(3), return_exceptions=True):
+        assert isinstance(result, ZeroDivisionError)
+    assert not gateway.sessions._flights
+
+
+async def test_a_bug_that_nobody_waits_for_is_told_to_the_loop(start: StartSessions, auth: AuthServer) -> None:
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.put_nowait(context))
+    auth.hold.clear()
+    gateway = start(timeout=WAITING, observe=broken)
+    (task,) = gateway.several(1)
+    await auth.arrived.get()
+    task.cancel()
+    await asyncio.wait([task])
+    auth.hold.set()
+    assert isinstance((await told.get())["exception"], ZeroDivisionError)
+
+
+async def test_G13_user_B_after_user_A_on_one_connection(start: StartSessions, auth: AuthServer) -> None:
+    auth.script = by_token
+    gateway = start(cache={"ttl": 60})
+    users = ["alice", "bob", "alice", "Alice", "alic", "alice ", "alice  ", "bob"]
+    assert ids([await gateway.bearer(user) for user in users]) == [f"id-of-{user}".rstrip() for user in users]
+    assert auth.connections == 1
+
+
+async def test_without_a_ttl_nothing_is_kept(start: StartSessions, auth: AuthServer) -> None:
+    gateway = start(cache={"max_entries": 10})
+    assert [(await gateway.bearer()).source for _ in range(2)] == ["call", "call"]
+    assert len(auth.received) == 2
+
+
+async def test_a_verdict_is_kept_for_its_ttl(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(cache={"ttl": 10}, clock=clock, forward_headers=["X-Tier"])
+    auth.script = always(valid(X_Tier="gold"))
+    first = await gateway.bearer()
+    clock.now += 9.9
+    kept = await gateway.bearer()
+    assert (kept.outcome, kept.source, kept.identity) == ("valid", "cache", first.identity)
+    clock.now += 0.1
+    assert (await gateway.bearer()).source == "call"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_B2_a_denial_is_kept_only_as_configured(start: StartSessions, auth: AuthServer, status: int) -> None:
+    auth.script = always(answer(status, {"WWW-Authenticate": "Bearer"}))
+    clock = Clock()
+    for cache, sources in (({"ttl": 60}, ["call", "call"]), ({"negative_ttl": 5}, ["call", "cache"])):
+        gateway = start(cache=cache, clock=clock)
+        checks = [await gateway.bearer() for _ in range(2)]
+        assert [check.source for check in checks] == sources
+        assert checks[0].www_authenticate == checks[1].www_authenticate
+    clock.now += 5
+    assert (await gateway.bearer()).source == "call"
+
+
+async def test_B8_revoked_while_cached_is_denied_within_ttl(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(cache={"ttl": 10}, clock=clock)
+    await gateway.bearer()
+    auth.script = always(answer(401))
+    clock.now += 9
+    assert (await gateway.bearer()).outcome == "valid"
+    clock.now += 1
+    assert (await gateway.bearer()).outcome == "denied"
+
+
+async def test_B8_ttl_runs_from_the_start_of_the_call(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(timeout=WAITING, cache={"ttl": 10}, clock=clock)
+    auth.hold.clear()
+    tasks = gateway.several(1)
+    await auth.arrived.get()
+    clock.now += 4
+    auth.hold.set()
+    await asyncio.gather(*tasks)
+    clock.now += 5.9
+    assert (await gateway.bearer()).source == "cache"
+    clock.now += 0.1
+    assert (await gateway.bearer()).source == "call"
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0], ids=["F6-back", "F6-ahead"])
+async def test_a_jump_of_the_wall_clock_changes_nothing(start: StartSessions, auth: AuthServer, seconds: float) -> None:
+    clock, wall_clock = Clock(), Clock(1_800_000_000.0)
+    auth.script = always(document({"active": True, "sub": "user-1", "exp": 1_800_000_030}))
+    gateway = start(kind="introspection", cache={"ttl": 60}, clock=clock, wall_clock=wall_clock)
+    await gateway.bearer()
+    wall_clock.now += seconds
+    clock.now += 29.9
+    assert (await gateway.bearer()).source == "cache"
+    clock.now += 0.1
+    assert (await gateway.bearer()).source == "call"
+
+
+async def test_Cache_Control_of_the_answer_shortens(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(cache={"ttl": 60}, clock=clock)
+    auth.script = always(valid(Cache_Control="private, max-age=5"))
+    await gateway.bearer()
+    clock.now += 4.9
+    assert (await gateway.bearer()).source == "cache"
+    clock.now += 0.1
+    auth.script = always(valid(Cache_Control="no-store"))
+    assert [(await gateway.bearer()).source for _ in range(2)] == ["call", "call"]
+
+
+async def test_B9_a_flood_of_credentials_leaves_a_bounded_cache_of_hashes(start: StartSessions, auth: AuthServer) -> None:
+    auth.script = by_token
+    gateway = start(cache={"ttl": 60, "max_entries": 10})
+    for number in range(50):
+        await gateway.bearer("regular")
+        await gateway.bearer(f"secret-{number}")
+    cache = gateway.sessions._cache
+    assert cache is not None
+    assert len(cache) == 10
+    assert {len(key) for key in cache._entries} == {16}
+    assert not any(b"secret" in key for key in cache._entries)
+    assert sum(owner(received) == "id-of-regular" for received in auth.received) == 1
+    assert (await gateway.bearer("secret-0")).source == "call"
+    assert not gateway.sessions._flights
+
+
+def test_B9_keys_differ_from_process_to_process() -> None:
+    config = session({"url": "http://127.0.0.1/", "customer_id": {"header": "X-Customer-Id"}})
+    assert Sessions(config)._hash(b"x") != Sessions(config)._hash(b"x")
+
+
+def test_neither_way_configured_is_refused() -> None:
+    with pytest.raises(ValueError, match="one of forward and introspection"):
+        Sessions(session({}, kind="cache"))
+
+
+steps = st.lists(st.lists(st.sampled_from(["alice", "alic", "Alice", "bob", "bob;", "carol"]), max_size=12), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(steps, st.randoms(use_true_random=False), st.booleans())
+def test_B10_the_id_always_belongs_to_the_credential(rounds: list[list[str]], rand: random.Random, cached: bool) -> None:  # noqa: FBT001
+    asyncio.run(_many_users(rounds, rand, cached=cached))
+
+
+async def _many_users(rounds: list[list[str]], rand: random.Random, *, cached: bool) -> None:
+    """Many users at once, again and again; the auth service answers them in a random order, sometimes not at all."""
+    auth = AuthServer()
+    await auth.start()
+
+    async def script(received: Received) -> bytes:
+        for _ in range(rand.randrange(20)):
+            await asyncio.sleep(0)
+        return rand.choices([valid(owner(received)), answer(401), answer(500), ABORT], [12, 1, 1, 1])[0]
+
+    auth.script = script
+    url = f"http://127.0.0.1:{auth.port}/"
+    cache = {"ttl": 60, "max_entries": 2} if cached else {}
+    sessions = Sessions(session({"url": url, "customer_id": {"header": "X-Customer-Id"}, "max_in_flight": 4, "timeout": 60}, cache=cache))
+    gateway = Gateway(auth, sessions, [])
+    for users in rounds:
+        checks = await asyncio.gather(*(gateway.bearer(user) for user in users))
+        for user, check in zip(users, checks, strict=True):
+            assert (check.identity == Identity(f"id-of-{user}")) == (check.outcome == "valid")
+    await sessions.close()
+    await auth.stop()
+
+
+async def test_B10_fifty_users_ten_times_each(start: StartSessions, auth: AuthServer) -> None:
+    rand = random.Random(1)
+
+    async def script(received: Received) -> bytes:
+        for _ in range(rand.randrange(50)):
+            await asyncio.sleep(0)
+        return valid(owner(received))
+
+    auth.script = script
+    gateway = start(timeout=WAITING, max_in_flight=20, cache={"ttl": 60, "max_entries": 25})
+    users = [f"user-{number}" for number in range(50)] * 10
+    rand.shuffle(users)
+    checks = await asyncio.gather(*(gateway.bearer(user) for user in users))
+    assert ids(checks) == [f"id-of-{user}" for user in users]
