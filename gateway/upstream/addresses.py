@@ -3,22 +3,39 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 # Seconds that a new lookup is waited for while old addresses are known.
 _PATIENCE: Final = 0.5
 
 
+async def system_resolve(host: str, port: int) -> Sequence[Address]:
+    """Ask the system for the addresses of a host. Raises OSError (socket.gaierror is one)."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(socket.AddressFamily(family), address) for family, _, _, _, address in found]  # type: ignore[misc]  # two or four members
+
+
 class Addresses:
     """The addresses of one host and port, good for `ttl` seconds. For one event loop; one lookup at a time."""
 
-    def __init__(self, host: str, port: int, *, ttl: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ttl: float = 30.0,
+        resolve: Resolve = system_resolve,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._host = host
         self._port = port
         self._ttl = ttl
+        self._resolve = resolve
         self._clock = clock
         self._known: Sequence[Address] = ()
         self._until = clock()
@@ -26,11 +43,19 @@ class Addresses:
 
     async def get(self) -> Sequence[Address]:
         """Return the addresses in order of preference, at least one. Raises OSError when there has never been one."""
+        if self._known and self._clock() < self._until:
+            return self._known
+        lookup = self._start_lookup()
+        await asyncio.wait((lookup,), timeout=_PATIENCE if self._known else None)
         if not self._known:
-            await asyncio.shield(self._start_lookup())
-        elif self._clock() >= self._until:
-            await asyncio.wait((self._start_lookup(),), timeout=_PATIENCE)
+            self._raise_for(lookup)
         return self._known
+
+    @staticmethod
+    def _raise_for(lookup: asyncio.Task[None]) -> None:
+        if lookup.cancelled():
+            raise OSError("given up")
+        lookup.result()
 
     def close(self) -> None:
         """Give up a lookup that is still going on."""
@@ -50,10 +75,8 @@ class Addresses:
 
     async def _look_up(self) -> None:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            self._known = await self._resolve(self._host, self._port)
         except OSError:
             if not self._known:
                 raise
-        else:
-            self._known = tuple((socket.AddressFamily(family), address) for family, _, _, _, address in found)  # type: ignore[misc]
         self._until = self._clock() + self._ttl

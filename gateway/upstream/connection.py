@@ -5,6 +5,8 @@ and choosing connections are others' work, and so are deadlines: an exchange tha
 """
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -16,7 +18,7 @@ BUFFER = 64 * 1024
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection, made by `loop.create_connection(Connection, ...)`.
+    """A connection, made by a `Dialer`.
 
     Whole: `await exchange(...)`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head` (repeatedly
     while it is interim) and `read_body` until it returns nothing. Whoever leaves an exchange before its end calls `abort`.
@@ -26,9 +28,11 @@ class Connection(asyncio.BufferedProtocol):
     opened_at = 0.0
     reused = False
 
-    def __init__(self, on_lost: Callable[["Connection"], None] = lambda _connection: None, buffer: memoryview | None = None) -> None:
+    def __init__(self, sock: socket.socket, on_lost: Callable[["Connection"], None], buffer: memoryview) -> None:
+        """`buffer` may be shared by all connections of one loop: what was received into it is taken out at once."""
         self.sent = False
-        self._buffer = memoryview(bytearray(BUFFER)) if buffer is None else buffer
+        self._sock = sock
+        self._buffer = buffer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._parser = AnswerParser()
@@ -60,6 +64,16 @@ class Connection(asyncio.BufferedProtocol):
             and not self._transport.is_closing()
             and not self._transport.get_write_buffer_size()
         )
+
+    def is_quiet(self) -> bool:
+        """Tell whether nothing has come from the peer, not even its end, that the loop has not told of yet. To be asked while idle."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST") -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
@@ -181,7 +195,7 @@ class Connection(asyncio.BufferedProtocol):
                     waiter.set_result(None)
 
     def _pause(self) -> None:
-        if not self._reading_paused:
+        if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
 
@@ -206,7 +220,7 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         try:
             parser.feed(self._buffer[:nbytes])
-        except AnswerInvalid as error:
+        except UpstreamError as error:
             self._fail(error)
             return
         if self._whole:
@@ -220,11 +234,21 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         """Take the peer's end: it may be the end of a body; the connection is closed in any case."""
         try:
-            self._parser.eof()
+            self._parser.eof(clean=self._is_clean_end())
         except ConnectionLost as error:
             self._fail(error)
         self._parser.keep_alive = False
         self._wake()
+
+    def _is_clean_end(self) -> bool:
+        """Tell whether the peer has ended TLS too: else somebody on the way may have cut the connection (RFC 9112 section 9.8)."""
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLError:
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""

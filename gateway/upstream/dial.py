@@ -6,10 +6,9 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
-from gateway.upstream.addresses import Address, Addresses
+from gateway.upstream.addresses import Address, Addresses, Resolve, system_resolve
 from gateway.upstream.connection import BUFFER, Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import Unreachable, UpstreamError
@@ -17,7 +16,13 @@ from gateway.upstream.message import FIRST_FINAL, request_head
 from gateway.upstream.parser import AnswerParser
 
 _STAGGER: Final = 0.25
-_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 _PROXY_READ: Final = 4096
 _FIRST_REDIRECTION: Final = 300
 # The first that fits counts.
@@ -35,11 +40,11 @@ _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
 class Dialer:
     """Makes connections to one endpoint."""
 
-    def __init__(self, endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, endpoint: Endpoint, *, resolve: Resolve = system_resolve, clock: Callable[[], float] = time.monotonic) -> None:
         self._endpoint = endpoint
         self._buffer = memoryview(bytearray(BUFFER))
         host, port = endpoint.proxy or (endpoint.host, endpoint.port)
-        self._addresses = Addresses(host, port, clock=clock)
+        self._addresses = Addresses(host, port, resolve=resolve, clock=clock)
 
     def close(self) -> None:
         """Give up what goes on beside connections that are being made."""
@@ -56,19 +61,25 @@ class Dialer:
 
     async def _connect(self, on_lost: Callable[[Connection], None]) -> Connection:
         endpoint, loop = self._endpoint, asyncio.get_running_loop()
-        if endpoint.path is not None:
-            return (await loop.create_unix_connection(lambda: Connection(on_lost, self._buffer), endpoint.path))[1]
-        sock = await _first_connected(await self._addresses.get())
+        sock = await self._open()
+
+        def make() -> Connection:
+            return Connection(sock, on_lost, self._buffer)
+
         try:
+            if endpoint.path is not None:
+                return (await loop.create_unix_connection(make, sock=sock))[1]
             if endpoint.proxy is not None:
                 await _ask_for_tunnel(sock, endpoint)
-            _, connection = await loop.create_connection(
-                lambda: Connection(on_lost, self._buffer), sock=sock, ssl=endpoint.tls, server_hostname=endpoint.server_name
-            )
+            return (await loop.create_connection(make, sock=sock, ssl=endpoint.tls, server_hostname=endpoint.server_name))[1]
         except BaseException:
             sock.close()
             raise
-        return connection
+
+    async def _open(self) -> socket.socket:
+        if self._endpoint.path is not None:
+            return await _connected(socket.AF_UNIX, self._endpoint.path)
+        return await _first_connected(await self._addresses.get())
 
 
 async def _first_connected(addresses: Sequence[Address]) -> socket.socket:
@@ -100,15 +111,13 @@ async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
             result.close()
 
 
-async def _connected(family: socket.AddressFamily, address: tuple[str, int] | tuple[str, int, int, int]) -> socket.socket:
+async def _connected(family: socket.AddressFamily, address: str | tuple[str, int] | tuple[str, int, int, int]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            with suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        if family != socket.AF_UNIX:
+            for level, option, value in _OPTIONS:
+                sock.setsockopt(level, option, value)
         await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()

@@ -17,7 +17,7 @@ class Unreachable(UpstreamError):
 
 
 class ConnectionLost(UpstreamError):
-    """The connection ended before the whole answer was here. The request may have been executed."""
+    """The connection ended, or the body broke off, before the whole answer was here. The request may have been executed."""
 
 
 class AnswerInvalid(UpstreamError):

@@ -77,7 +77,11 @@ class AnswerParser:
         self._last = b""
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take what was received; nothing of it is kept by reference. Raises AnswerInvalid; the connection is of no more use then."""
+        """Take what was received; nothing of it is kept by reference.
+
+        Raises AnswerInvalid, or ConnectionLost where a body that had begun well breaks off in its chunks; the connection is of no
+        more use then.
+        """
         if self.complete:
             self.extra = True
             raise AnswerInvalid("bytes without a request")
@@ -88,13 +92,13 @@ class AnswerParser:
         else:
             self._feed_rest(data)
 
-    def eof(self) -> None:
-        """Take the end of the connection: it ends a body that has no other end, else it is ConnectionLost."""
+    def eof(self, *, clean: bool = True) -> None:
+        """Take the end of the connection: if it was clean, it ends a body that has no other end, else it is ConnectionLost."""
         if self.complete or self.leftover is not None:
             return
         if self._opening and not self._held and not self._interims:
             raise ConnectionLost("closed before an answer")
-        if self._status == 0 or self._chunked or self._length is not None:
+        if self._status == 0 or self._chunked or self._length is not None or not clean:
             raise ConnectionLost("closed within the answer")
         self.complete = True
 
@@ -165,9 +169,12 @@ class AnswerParser:
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            if not self.complete:
+            if self.complete:
+                self.extra = True
+            elif self._chunked and self._status and self._fault is None:
+                raise ConnectionLost("broken chunks") from None
+            else:
                 raise AnswerInvalid(self._fault or "malformed HTTP") from None
-            self.extra = True
 
     def _is_end(self, data: bytes | memoryview) -> bool:
         """Tell whether the data ends with the answer. llhttp skips blank lines after it without a word; all else it reports."""

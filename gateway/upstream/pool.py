@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from gateway.upstream.addresses import Resolve, system_resolve
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
 from gateway.upstream.endpoint import Endpoint
@@ -25,6 +26,7 @@ class Pool:
         age: float,
         connect_timeout: float,
         limit: int | None = None,
+        resolve: Resolve = system_resolve,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
@@ -33,7 +35,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._keep = limit
         self._clock = clock
-        self._dialer = Dialer(endpoint, clock=clock)
+        self._dialer = Dialer(endpoint, resolve=resolve, clock=clock)
         self._idle: dict[Connection, float] = {}
         self._open: set[Connection] = set()
         self._closed = False
@@ -60,7 +62,7 @@ class Pool:
         now = self._clock()
         while self._idle and not fresh:
             connection, since = self._idle.popitem()
-            if connection.reusable and not self._is_worn(connection, since, now):
+            if connection.reusable and not self._is_worn(connection, since, now) and connection.is_quiet():
                 connection.reused = True
                 return connection
             connection.abort()

@@ -34,7 +34,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.ca = folder / f"{name}.pem"
         basic = x509.BasicConstraints(ca=True, path_length=None)
-        certificate = _builder(self._name, self._name, self._key.public_key(), 30).add_extension(basic, critical=True)
+        certificate = _builder(self._name, self._name, self._key.public_key(), 365).add_extension(basic, critical=True)
         self._signed = certificate.sign(self._key, hashes.SHA256())
         self.ca.write_bytes(self._signed.public_bytes(serialization.Encoding.PEM))
 

@@ -1,6 +1,7 @@
 """A server made of sockets that does exactly what a test says, and keeps every byte that it got."""
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -52,10 +53,17 @@ class Call:
         return rest
 
     def write(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
 
     async def close(self) -> None:
         self.writer.close()
+
+    def cut(self) -> None:
+        """End what is sent beneath TLS, so that TLS itself has no end."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as sock:
+            sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         sock: socket.socket = self.writer.get_extra_info("socket")
@@ -100,7 +108,7 @@ class Peer:
         self.calls.append(call)
         try:
             await self.script(call)
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         except Exception as error:  # noqa: BLE001 - shown by the fixture
             self.failures.append(error)

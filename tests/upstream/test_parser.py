@@ -2,7 +2,7 @@ import contextlib
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.upstream.errors import AnswerInvalid, ConnectionLost
@@ -165,23 +165,6 @@ BAD = {
     "not-http": b"<html>\r\n\r\n",
     "tls-alert": b"\x15\x03\x01\x00\x02\x02\x28" + b"\0" * 10,
     "http2-preface": b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80",
-    "chunk-lf": CHUNKED + b"2\nhi\r\n0\r\n\r\n",
-    "chunk-data-lf": CHUNKED + b"2\r\nhi\n0\r\n\r\n",
-    "chunk-space": CHUNKED + b"2 \r\nhi\r\n0\r\n\r\n",
-    "chunk-0x": CHUNKED + b"0x2\r\nhi\r\n0\r\n\r\n",
-    "chunk-minus": CHUNKED + b"-2\r\nhi\r\n0\r\n\r\n",
-    "chunk-plus": CHUNKED + b"+2\r\nhi\r\n0\r\n\r\n",
-    "chunk-empty-size": CHUNKED + b"\r\nhi\r\n0\r\n\r\n",
-    "chunk-overflow": CHUNKED + b"10000000000000002\r\nhi\r\n0\r\n\r\n",
-    "chunk-too-short-size": CHUNKED + b"2\r\nhiX\r\n0\r\n\r\n",
-    "chunk-extension-control": CHUNKED + b"2;a\x01\r\nhi\r\n0\r\n\r\n",
-    "chunk-extension-lf": CHUNKED + b"2;a\nhi\r\n0\r\n\r\n",
-    "chunk-extension-cr": CHUNKED + b"2;a\rb\r\nhi\r\n0\r\n\r\n",
-    "trailer-lf": CHUNKED + b"0\r\nA: b\n\r\n",
-    "trailer-fold": CHUNKED + b"0\r\nA: b\r\n c\r\n\r\n",
-    "trailer-no-colon": CHUNKED + b"0\r\nAbc\r\n\r\n",
-    "trailer-length": CHUNKED + b"0\r\nContent-Length: 5\r\n\r\n",
-    "last-lf": CHUNKED + b"0\r\n\n",
     "C11-101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     "1xx-then-rtsp": b"HTTP/1.1 103 Early Hints\r\n\r\nRTSP/1.0 200 OK\r\n" + HI,
     "1xx-then-blank-line": b"HTTP/1.1 103 Early Hints\r\n\r\n\r\n" + OK + HI,
@@ -199,6 +182,34 @@ def test_D3_what_is_not_one_strict_answer_is_refused(answer: bytes) -> None:
     assert len(caught.value.reason) < 60
     with pytest.raises(AnswerInvalid):
         read(*(answer[i : i + 1] for i in range(len(answer))))
+
+
+BROKEN = {
+    "chunk-lf": CHUNKED + b"2\nhi\r\n0\r\n\r\n",
+    "chunk-data-lf": CHUNKED + b"2\r\nhi\n0\r\n\r\n",
+    "chunk-space": CHUNKED + b"2 \r\nhi\r\n0\r\n\r\n",
+    "chunk-0x": CHUNKED + b"0x2\r\nhi\r\n0\r\n\r\n",
+    "chunk-minus": CHUNKED + b"-2\r\nhi\r\n0\r\n\r\n",
+    "chunk-plus": CHUNKED + b"+2\r\nhi\r\n0\r\n\r\n",
+    "chunk-empty-size": CHUNKED + b"\r\nhi\r\n0\r\n\r\n",
+    "chunk-overflow": CHUNKED + b"10000000000000002\r\nhi\r\n0\r\n\r\n",
+    "chunk-too-short-size": CHUNKED + b"2\r\nhiX\r\n0\r\n\r\n",
+    "chunk-extension-control": CHUNKED + b"2;a\x01\r\nhi\r\n0\r\n\r\n",
+    "chunk-extension-lf": CHUNKED + b"2;a\nhi\r\n0\r\n\r\n",
+    "chunk-extension-cr": CHUNKED + b"2;a\rb\r\nhi\r\n0\r\n\r\n",
+    "trailer-lf": CHUNKED + b"0\r\nA: b\n\r\n",
+    "trailer-fold": CHUNKED + b"0\r\nA: b\r\n c\r\n\r\n",
+    "trailer-no-colon": CHUNKED + b"0\r\nAbc\r\n\r\n",
+    "trailer-length": CHUNKED + b"0\r\nContent-Length: 5\r\n\r\n",
+    "last-lf": CHUNKED + b"0\r\n\n",
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_C3_a_body_whose_chunks_are_broken_is_lost(answer: bytes) -> None:
+    for pieces in ([answer], [answer[i : i + 1] for i in range(len(answer))]):
+        with pytest.raises(ConnectionLost, match="broken chunks"):
+            read(*pieces)
 
 
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
@@ -225,7 +236,7 @@ def test_an_endless_head_is_refused_after_64_kib(start: bytes, endless: bytes, s
 
     def feed_all() -> None:
         nonlocal fed
-        for fed in range(0, len(data), size):  # noqa: B007 - read outside
+        for fed in range(0, len(data), size):
             parser.feed(data[fed : fed + size])
 
     with pytest.raises(AnswerInvalid):
@@ -380,6 +391,7 @@ PIECES += [b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Connection:
 PIECES += [b"0\r\n\r\n", b"2\r\nhi\r\n", b"5;x=y\r\n", b"0", b"A: b\r\n", b" ", b":", b"\n", b"\0", b"\xff"]
 
 
+@settings(max_examples=400)
 @given(
     st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=20)), max_size=12),
     st.lists(st.integers(1, 40), max_size=8),

@@ -1,0 +1,122 @@
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.upstream.addresses import Address, Addresses, system_resolve
+
+OLD: Address = (socket.AF_INET, ("192.0.2.1", 80))
+NEW: Address = (socket.AF_INET, ("192.0.2.2", 80))
+
+
+class Names:
+    """A name service and a clock, both in the test's hands."""
+
+    def __init__(self) -> None:
+        self.answer: Sequence[Address] | OSError = [OLD]
+        self.asked = 0
+        self.now = 100.0
+        self.up = asyncio.Event()
+        self.up.set()
+
+    async def resolve(self, host: str, port: int) -> Sequence[Address]:
+        self.asked += 1
+        await self.up.wait()
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+    def addresses(self) -> Addresses:
+        return Addresses("peer", 80, ttl=30, resolve=self.resolve, clock=lambda: self.now)
+
+
+async def test_F7_addresses_are_kept_for_their_time_and_then_looked_up_again() -> None:
+    names = Names()
+    addresses = names.addresses()
+    assert await addresses.get() == [OLD]
+    names.answer = [NEW]
+    names.now += 29
+    assert await addresses.get() == [OLD]
+    names.now += 1
+    assert await addresses.get() == [NEW]
+    assert names.asked == 2
+
+
+async def test_F7_the_old_address_serves_while_the_name_service_is_down() -> None:
+    names = Names()
+    addresses = names.addresses()
+    await addresses.get()
+    names.answer = socket.gaierror()
+    names.now += 30
+    assert await addresses.get() == [OLD]
+    names.answer = [NEW]
+    names.now += 30
+    assert await addresses.get() == [NEW]
+
+
+async def test_F7_the_old_address_serves_while_the_name_service_is_slow() -> None:
+    names = Names()
+    addresses = names.addresses()
+    await addresses.get()
+    names.answer = [NEW]
+    names.up.clear()
+    names.now += 30
+    assert await addresses.get() == [OLD]
+    names.up.set()
+    assert await addresses.get() == [NEW]
+    assert names.asked == 2
+
+
+async def test_a_name_that_was_never_found_is_asked_for_again_at_once() -> None:
+    names = Names()
+    addresses = names.addresses()
+    names.answer = socket.gaierror()
+    with pytest.raises(socket.gaierror):
+        await addresses.get()
+    names.answer = [NEW]
+    assert await addresses.get() == [NEW]
+
+
+async def test_many_share_one_lookup_and_one_who_leaves_does_not_end_it() -> None:
+    names = Names()
+    addresses = names.addresses()
+    names.up.clear()
+    tasks = [asyncio.create_task(addresses.get()) for _ in range(10)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    names.up.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results[1:] == [[OLD]] * 9
+    assert names.asked == 1
+
+
+async def test_a_lookup_for_which_nobody_waits_any_more_fails_silently() -> None:
+    names = Names()
+    addresses = names.addresses()
+    names.answer = socket.gaierror()
+    names.up.clear()
+    task = asyncio.create_task(addresses.get())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    names.up.set()
+    with pytest.raises(socket.gaierror):
+        await addresses.get()
+
+
+async def test_closing_ends_a_lookup() -> None:
+    names = Names()
+    addresses = names.addresses()
+    names.up.clear()
+    task = asyncio.create_task(addresses.get())
+    await asyncio.sleep(0)
+    addresses.close()
+    with pytest.raises(OSError, match="given up"):
+        await task
+
+
+async def test_the_system_knows_this_host() -> None:
+    assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("127.0.0.1", 80)
+    assert (socket.AF_INET6, ("::1", 80, 0, 0)) in await system_resolve("::1", 80)

@@ -1,0 +1,462 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.upstream import (
+    LAST_CHUNK,
+    Answer,
+    AnswerInvalid,
+    Connection,
+    ConnectionLost,
+    Endpoint,
+    Pool,
+    Unreachable,
+    UpstreamError,
+    chunk,
+    request_head,
+)
+from tests.upstream.peer import Call, Peer, StartPeer, until
+
+HEAD = request_head("POST", b"/a?b", [(b"Host", b"peer"), (b"Content-Length", b"5")])
+GET = request_head("GET", b"/a?b", [(b"Host", b"peer")])
+OK = b"HTTP/1.1 200 OK\r\n"
+HI = OK + b"Content-Length: 2\r\n\r\nhi"
+
+Connect = Callable[[Peer], "asyncio.Future[Connection]"]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connect to a peer; all is closed afterwards."""
+    pools: list[Pool] = []
+
+    async def open_one(peer: Peer) -> Connection:
+        pool = Pool(Endpoint.parse(peer.url), idle=60, age=60, connect_timeout=10)
+        pools.append(pool)
+        return await pool.acquire()
+
+    yield lambda peer: asyncio.ensure_future(open_one(peer))
+    for pool in pools:
+        await pool.close()
+        assert pool.open == 0
+
+
+async def test_a_request_goes_out_as_it_is_and_the_connection_is_used_again(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: 3\r\nSet-Cookie: a\r\nSET-COOKIE: b\r\nX: \xe9 \r\n\r\nyes")
+        await call.read_request()
+        call.write(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nn\r\n1;x\r\no\r\n0\r\nT: t\r\n\r\n")
+        await call.read_to_end()
+
+    peer = await start_peer(script)
+    connection = await connect(peer)
+    assert not connection.sent
+    answer = await connection.exchange(HEAD, b"12345", limit=100)
+    assert connection.sent
+    assert answer == Answer(200, (("content-length", "3"), ("set-cookie", "a"), ("set-cookie", "b"), ("x", "\xe9")), b"yes")
+    assert (answer.get("x"), answer.get("y"), answer.all("set-cookie")) == ("\xe9", None, ["a", "b"])
+    assert connection.reusable
+    assert (await connection.exchange(HEAD, b"67890", limit=100)).body == b"no"
+    assert connection.reusable
+    assert peer.calls[0].received == HEAD + b"12345" + HEAD + b"67890"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "reusable"),
+    [
+        pytest.param("GET", HI, True, id="length"),
+        pytest.param("HEAD", OK + b"Content-Length: 2\r\n\r\n", True, id="D5-head"),
+        pytest.param("GET", b"HTTP/1.1 204 No\r\n\r\n", True, id="D5-204"),
+        pytest.param("GET", b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n", True, id="D5-304"),
+        pytest.param("GET", b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + HI, True, id="D5-103"),
+        pytest.param("GET", OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi", False, id="close"),
+        pytest.param("GET", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", False, id="1.0"),
+    ],
+)
+async def test_a_connection_is_reusable_if_the_answer_says_so(
+    start_peer: StartPeer,
+    connect: Connect,
+    method: str,
+    answer: bytes,
+    reusable: bool,  # noqa: FBT001
+) -> None:
+    async def script(call: Call) -> None:
+        while True:
+            await call.read_request()
+            call.write(answer)
+
+    connection = await connect(await start_peer(script))
+    for _ in range(3 if reusable else 1):
+        result = await connection.exchange(GET, limit=10, method=method)
+        assert result.body == (b"hi" if answer.endswith(b"hi") else b"")
+        assert connection.reusable is reusable
+
+
+async def test_an_answer_without_framing_ends_with_the_connection(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"\r\nall of it")
+
+    connection = await connect(await start_peer(script))
+    assert (await connection.exchange(GET, limit=10, method="GET")).body == b"all of it"
+    assert not connection.reusable
+
+
+FAULTS: list[object] = [
+    pytest.param(b"", "close", ConnectionLost, id="C3-closed-after-sending"),
+    pytest.param(b"", "reset", ConnectionLost, id="C3-reset-after-sending"),
+    pytest.param(OK + b"Content-", "close", ConnectionLost, id="C3-closed-in-the-headers"),
+    pytest.param(OK + b"Content-", "reset", ConnectionLost, id="C3-reset-in-the-headers"),
+    pytest.param(OK + b"Content-Length: 5\r\n\r\nhi", "close", ConnectionLost, id="C3-truncated"),
+    pytest.param(OK + b"Content-Length: 5\r\n\r\nhi", "reset", ConnectionLost, id="C3-reset-in-the-body"),
+    pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", "close", ConnectionLost, id="C3-chunks-truncated"),
+    pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\nxx\r\nhi\r\n", "keep", ConnectionLost, id="C3-bad-chunk"),
+    pytest.param(OK + b"\r\nhi", "reset", ConnectionLost, id="reset-in-a-body-until-close"),
+    pytest.param(b"HTTP/1.1 103 Early\r\n\r\n", "close", ConnectionLost, id="closed-after-interim"),
+    pytest.param(OK + b"Content-Length: 101\r\n\r\n", "keep", AnswerInvalid, id="C5-declared"),
+    pytest.param(OK + b"\r\n" + b"x" * 101, "keep", AnswerInvalid, id="C5-endless"),
+    pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"x" * 101, "keep", AnswerInvalid, id="C5-chunked"),
+    pytest.param(OK + b"A: " + b"x" * 70_000, "keep", AnswerInvalid, id="endless-headers"),
+    pytest.param(b"<html>Bad gateway</html>", "keep", AnswerInvalid, id="C11-not-http"),
+    pytest.param(HI + b"x", "keep", AnswerInvalid, id="C11-bytes-after"),
+    pytest.param(HI + HI, "keep", AnswerInvalid, id="C11-two-answers"),
+    pytest.param(b"HTTP/1.1 000 Zero\r\n\r\n", "keep", AnswerInvalid, id="C11-status-000"),
+    pytest.param(b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "keep", AnswerInvalid, id="C11-101"),
+    pytest.param(OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi", "keep", AnswerInvalid, id="D3-two-lengths"),
+    pytest.param(OK + b"A: \x01\r\n\r\n", "keep", AnswerInvalid, id="D3-control-characters"),
+]
+
+
+@pytest.mark.parametrize(("answer", "end", "error"), FAULTS)
+async def test_a_faulty_answer_is_an_error_and_closes_the_connection(
+    start_peer: StartPeer, connect: Connect, answer: bytes, end: str, error: type[UpstreamError]
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(answer)
+        await call.writer.drain()
+        if end == "reset":
+            # The answer is on its way: wait until the client has it, for a reset overtakes what was not yet read.
+            await until(lambda: not answer or connection._parser._quiet > 0 or bool(connection._parser.heads))
+            call.reset()
+        if end == "keep":
+            await call.read_to_end()
+
+    peer = await start_peer(script)
+    connection = await connect(peer)
+    with pytest.raises(error) as caught:
+        await connection.exchange(HEAD, b"12345", limit=100)
+    assert type(caught.value) is error
+    assert connection.sent
+    assert not connection.reusable
+    await until(connection.transport.is_closing)
+    assert peer.calls[0].received == HEAD + b"12345"
+    with pytest.raises(Unreachable):
+        await connection.exchange(HEAD, b"12345", limit=100)
+    assert not connection.sent
+
+
+async def test_C2_an_exchange_that_takes_too_long_closes_the_connection(start_peer: StartPeer, connect: Connect) -> None:
+    ended = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: 5\r\n\r\nhi")
+        await call.read_to_end()
+        ended.set()
+
+    connection = await connect(await start_peer(script))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await connection.exchange(HEAD, b"12345", limit=100)
+    assert not connection.reusable
+    await ended.wait()
+
+
+async def test_a_cancelled_exchange_closes_the_connection(start_peer: StartPeer, connect: Connect) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        asked.set()
+        await call.read_to_end()
+        ended.set()
+
+    connection = await connect(await start_peer(script))
+    task = asyncio.create_task(connection.exchange(HEAD, b"12345", limit=100))
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not connection.reusable
+    await ended.wait()
+
+
+async def test_C4_a_connection_that_the_peer_closes_while_it_is_idle_is_not_reusable(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(HI)
+
+    connection = await connect(await start_peer(script))
+    await connection.exchange(HEAD, b"12345", limit=10)
+    await until(lambda: not connection.reusable)
+    with pytest.raises(Unreachable):
+        await connection.exchange(HEAD, b"12345", limit=10)
+    assert not connection.sent
+
+
+@pytest.mark.parametrize("late", [b"\r\n", b"x", HI])
+async def test_C11_bytes_that_nobody_asked_for_spoil_an_idle_connection(start_peer: StartPeer, connect: Connect, late: bytes) -> None:
+    more = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(HI)
+        await more.wait()
+        call.write(late)
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    assert (await connection.exchange(HEAD, b"12345", limit=10)).body == b"hi"
+    assert connection.reusable
+    more.set()
+    await until(lambda: not connection.reusable)
+    assert connection.transport.is_closing()
+
+
+async def test_D5_interim_heads_are_passed_on_before_the_body_is_sent(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+        await call.read(5)
+        call.write(HI)
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("POST")
+    connection.send(HEAD)
+    first, second = await connection.read_head(), await connection.read_head()
+    assert [(first.status, first.interim, first.fields), (second.status, second.interim)] == [(103, True, ((b"Link", b"x"),)), (100, True)]
+    connection.send(b"12345")
+    connection.finish()
+    final = await connection.read_head()
+    assert (final.status, final.interim, final.length, final.bodiless) == (200, False, 2, False)
+    assert await connection.read_body() == b"hi"
+    assert await connection.read_body() == b""
+    assert connection.reusable
+
+
+async def test_D4_a_slow_reader_stops_the_peer(start_peer: StartPeer, connect: Connect) -> None:
+    body = bytes(range(256)) * 4096 * 16
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: %d\r\n\r\n" % len(body))
+        call.write(body)
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET")
+    connection.send(GET)
+    connection.finish()
+    await connection.read_head()
+    received = []
+    for _ in range(20):
+        await until(lambda: not connection.transport.is_reading())
+        assert sum(map(len, connection._parser.chunks)) <= 2 * 65536
+        received.append(await connection.read_body())
+    while data := await connection.read_body():
+        received.append(data)
+    assert b"".join(received) == body
+    assert connection.reusable
+
+
+async def test_D4_a_slow_peer_stops_the_sender(start_peer: StartPeer, connect: Connect) -> None:
+    go = asyncio.Event()
+    piece = bytes(range(256)) * 256
+    total = 0
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        await go.wait()
+        count = 0
+        while not call.reader.at_eof() and count < total:
+            count += len(await call.reader.read(65536))
+        call.write(HI)
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("POST")
+    connection.send(request_head("POST", b"/", [(b"Host", b"peer"), (b"Transfer-Encoding", b"chunked")]))
+    stopped = False
+    while not stopped:
+        connection.send(chunk(piece))
+        total += len(chunk(piece))
+        draining = asyncio.ensure_future(connection.drain())
+        await asyncio.sleep(0)
+        stopped = not draining.done()
+    assert connection.transport.get_write_buffer_size() < 4 * len(piece)
+    total += len(LAST_CHUNK)
+    go.set()
+    await draining
+    connection.send(LAST_CHUNK)
+    connection.finish()
+    assert (await connection.read_head()).status == 200
+    assert await connection.read_body() == b"hi"
+    assert await connection.read_body() == b""
+    assert connection.reusable
+
+
+async def test_an_answer_before_the_request_is_whole_is_read_and_the_connection_is_not_used_again(
+    start_peer: StartPeer, connect: Connect
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("POST")
+    connection.send(HEAD + b"12")
+    assert (await connection.read_head()).status == 413
+    assert await connection.read_body() == b"no"
+    assert await connection.read_body() == b""
+    assert not connection.reusable
+
+
+async def test_a_body_that_ends_with_the_connection_is_streamed_to_its_end(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"\r\n")
+        for _ in range(100):
+            call.write(b"x" * 10_000)
+            await call.writer.drain()
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET")
+    connection.send(GET)
+    connection.finish()
+    head = await connection.read_head()
+    assert (head.length, head.bodiless) == (None, False)
+    received = b""
+    while data := await connection.read_body():
+        received += data
+    assert received == b"x" * 1_000_000
+    assert not connection.reusable
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_D2_a_stream_that_breaks_off_is_an_error_after_what_has_come(start_peer: StartPeer, connect: Connect, end: str) -> None:
+    seen = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        await seen.wait()
+        if end == "reset":
+            call.reset()
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET")
+    connection.send(GET)
+    connection.finish()
+    assert (await connection.read_head()).status == 200
+    assert await connection.read_body() == b"hi"
+    seen.set()
+    with pytest.raises(ConnectionLost):
+        await connection.read_body()
+    with pytest.raises(ConnectionLost):
+        await connection.drain()
+
+
+async def test_a_sender_who_waits_learns_that_the_connection_is_lost(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        await full.wait()
+        call.reset()
+
+    full = asyncio.Event()
+    connection = await connect(await start_peer(script))
+    connection.start("POST")
+    connection.send(HEAD)
+    while not connection._writing_paused:
+        connection.send(b"x" * 65536)
+        await asyncio.sleep(0)
+    draining = asyncio.create_task(connection.drain())
+    await asyncio.sleep(0)
+    full.set()
+    with pytest.raises(ConnectionLost):
+        await draining
+    with pytest.raises(ConnectionLost):
+        await connection.read_head()
+
+
+class Echo(asyncio.Protocol):
+    """The gateway's end of a tunnel."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+async def test_D7_a_tunnel_takes_over_the_transport_and_loses_no_byte(start_peer: StartPeer, connect: Connect) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(switch + b"first")
+        call.write(b", second")
+        assert await call.read(5) == b"hello"
+        call.write(b", third")
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET", upgrade=True)
+    connection.send(GET)
+    connection.finish()
+    assert (await connection.read_head()).status == 101
+    transport, leftover = connection.detach()
+    assert not connection.reusable
+    echo = Echo()
+    transport.set_protocol(echo)
+    transport.resume_reading()
+    transport.write(b"hello")
+    await echo.lost.wait()
+    assert leftover + echo.received == b"first, second, third"
+
+
+async def test_D8_a_refused_upgrade_can_not_be_detached(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET", upgrade=True)
+    connection.send(GET)
+    connection.finish()
+    assert (await connection.read_head()).status == 403
+    with pytest.raises(RuntimeError):
+        connection.detach()
+    assert await connection.read_body() == b"no"
+    assert await connection.read_body() == b""
+    assert connection.reusable
+
+
+async def test_an_error_says_nothing_of_what_the_peer_sent(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(b"HTTP/1.1 200 canary\r\ncanary canary\r\n\r\n")
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    with pytest.raises(AnswerInvalid) as caught:
+        await connection.exchange(HEAD, b"12345", limit=100)
+    assert "canary" not in f"{caught.value} {caught.value.reason} {caught.value!r} {caught.value.__cause__!r}"

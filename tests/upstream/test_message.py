@@ -1,0 +1,45 @@
+import pytest
+
+from gateway.upstream import LAST_CHUNK, Answer, chunk, request_head
+
+
+def test_a_head_is_written_as_it_is_given() -> None:
+    head = request_head("GET", b"/a%2F?x=%zz", [(b"Host", b"a"), (b"Cookie", b"a=b"), (b"cookie", b"c=\xff\t"), (b"X", b"")])
+    assert head == b"GET /a%2F?x=%zz HTTP/1.1\r\nHost: a\r\nCookie: a=b\r\ncookie: c=\xff\t\r\nX: \r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "name", "value"),
+    [
+        ("GET ", b"/", b"A", b"b"),
+        ("", b"/", b"A", b"b"),
+        ("GET\r\n", b"/", b"A", b"b"),
+        ("GÉT", b"/", b"A", b"b"),
+        ("GET", b"", b"A", b"b"),
+        ("GET", b"/a b", b"A", b"b"),
+        ("GET", b"/\r\nX: y", b"A", b"b"),
+        ("GET", b"/\0", b"A", b"b"),
+        ("GET", b"/", b"", b"b"),
+        ("GET", b"/", b"A B", b"b"),
+        ("GET", b"/", b"A:", b"b"),
+        ("GET", b"/", b"A\n", b"b"),
+        ("GET", b"/", b"A", b"b\r\nC: d"),
+        ("GET", b"/", b"A", b"b\n"),
+        ("GET", b"/", b"A", b"b\0"),
+        ("GET", b"/", b"A", b"\x7f"),
+    ],
+)
+def test_D3_nothing_can_be_slipped_into_a_head(method: str, target: bytes, name: bytes, value: bytes) -> None:
+    with pytest.raises(ValueError):
+        request_head(method, target, [(name, value)])
+
+
+def test_chunks_are_framed_and_an_empty_one_is_none() -> None:
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert chunk(b"") == b""
+    assert LAST_CHUNK == b"0\r\n\r\n"
+
+
+def test_fields_of_an_answer_are_found_by_name() -> None:
+    answer = Answer(200, (("a", "1"), ("b", "2"), ("a", "3")), b"")
+    assert (answer.get("a"), answer.get("c"), answer.all("a"), answer.all("c")) == ("1", None, ["1", "3"], [])

@@ -1,0 +1,274 @@
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gateway.upstream import Connection, Endpoint, Pool, Unreachable, UpstreamError, request_head
+from tests.upstream.peer import Call, Peer, StartPeer, until
+
+GET = request_head("GET", b"/", [(b"Host", b"peer")])
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+MakePool = Callable[..., Pool]
+
+
+@pytest.fixture
+async def make_pool() -> AsyncIterator[MakePool]:
+    pools: list[Pool] = []
+
+    def make(peer: Peer, *, idle: float = 20, age: float = 600, limit: int | None = None, clock: Clock | None = None) -> Pool:
+        pool = Pool(Endpoint.parse(peer.url), idle=idle, age=age, connect_timeout=5, limit=limit, clock=clock or Clock())
+        pools.append(pool)
+        return pool
+
+    yield make
+    for pool in pools:
+        await pool.close()
+        assert (pool.open, pool.idle) == (0, 0)
+
+
+async def answer_all(call: Call) -> None:
+    while True:
+        await call.read_request()
+        call.write(OK)
+
+
+async def ask(pool: Pool) -> Connection:
+    connection = await pool.acquire()
+    try:
+        await connection.exchange(GET, limit=10, method="GET")
+    finally:
+        pool.release(connection)
+    return connection
+
+
+async def test_a_kept_connection_is_used_again_the_newest_first(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    first, second = await pool.acquire(), await pool.acquire()
+    assert (first.reused, pool.open, pool.idle) == (False, 2, 0)
+    pool.release(second)
+    pool.release(first)
+    assert pool.idle == 2
+    assert await pool.acquire() is first
+    assert first.reused
+    assert await pool.acquire() is second
+    assert pool.idle == 0
+    pool.release(first)
+    pool.release(second)
+
+
+async def test_C4_a_connection_is_not_used_after_its_idle_limit(start_peer: StartPeer, make_pool: MakePool) -> None:
+    clock = Clock()
+    pool = make_pool(await start_peer(answer_all), idle=20, clock=clock)
+    first = await ask(pool)
+    clock.now += 19.9
+    assert await ask(pool) is first
+    clock.now += 20
+    assert await ask(pool) is not first
+    assert first.transport.is_closing()
+
+
+async def test_C4_a_connection_is_not_used_after_its_age_limit(start_peer: StartPeer, make_pool: MakePool) -> None:
+    clock = Clock()
+    pool = make_pool(await start_peer(answer_all), idle=20, age=60, clock=clock)
+    first = await ask(pool)
+    for _ in range(5):
+        clock.now += 11
+        assert await ask(pool) is first
+    clock.now += 5
+    assert await ask(pool) is not first
+
+
+async def test_idle_connections_are_closed_in_time_though_nobody_comes(start_peer: StartPeer) -> None:
+    ended = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK)
+        await call.read_to_end()
+        ended.set()
+
+    peer = await start_peer(script)
+    pool = Pool(Endpoint.parse(peer.url), idle=0.05, age=600, connect_timeout=5)
+    await ask(pool)
+    await ended.wait()
+    await until(lambda: pool.open == 0)
+    assert pool.idle == 0
+    await pool.close()
+
+
+async def test_C4_a_connection_that_the_peer_closes_leaves_the_pool_at_once(start_peer: StartPeer, make_pool: MakePool) -> None:
+    async def answer_one(call: Call) -> None:
+        await call.read_request()
+        call.write(OK)
+
+    pool = make_pool(await start_peer(answer_one))
+    for _ in range(5):
+        await ask(pool)
+        await until(lambda: pool.idle == 0 and pool.open == 0)
+
+
+@pytest.mark.parametrize("last", [b"", b"x", OK])
+async def test_C4_what_the_peer_did_in_the_last_moment_is_noticed_before_the_loop_tells(
+    start_peer: StartPeer, make_pool: MakePool, last: bytes
+) -> None:
+    answered = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK)
+        await answered.wait()
+        with socket.socket(fileno=os.dup(call.writer.get_extra_info("socket").fileno())) as sock:
+            if last:
+                sock.send(last)
+            else:
+                sock.shutdown(socket.SHUT_WR)
+        # From here to the acquire the loop does not look at sockets: both run in one turn.
+        noticed.append((await pool.acquire()) is not first)
+        await call.read_to_end()
+
+    pool = make_pool(await start_peer(script))
+    noticed: list[bool] = []
+    first = await ask(pool)
+    answered.set()
+    await until(lambda: bool(noticed))
+    assert noticed == [True]
+
+
+async def test_only_so_many_are_kept(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all), limit=2)
+    connections = [await pool.acquire() for _ in range(5)]
+    for connection in connections:
+        pool.release(connection)
+    assert pool.idle == 2
+    await until(lambda: pool.open == 2)
+
+
+async def test_what_may_not_be_used_again_is_closed(start_peer: StartPeer, make_pool: MakePool) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+        await call.read_to_end()
+
+    pool = make_pool(await start_peer(script))
+    first = await ask(pool)
+    assert pool.idle == 0
+    assert await ask(pool) is not first
+    started = await pool.acquire()
+    started.start("GET")
+    pool.release(started)
+    assert pool.idle == 0
+    assert started.transport.is_closing()
+
+
+async def test_an_unused_connection_is_kept(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    connection = await pool.acquire()
+    pool.release(connection)
+    assert await pool.acquire() is connection
+    pool.release(connection)
+
+
+async def test_a_closed_pool_closes_all_and_gives_out_none(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    used = await pool.acquire()
+    await ask(pool)
+    await pool.close()
+    assert pool.open == 0
+    with pytest.raises(Unreachable):
+        await used.exchange(GET, limit=10, method="GET")
+    pool.release(used)
+    with pytest.raises(Unreachable, match="pool closed"):
+        await pool.acquire()
+    await pool.close()
+
+
+async def test_a_connection_that_is_being_made_while_the_pool_closes_is_closed_too(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    task = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(Unreachable):
+        await task
+    await until(lambda: pool.open == 0)
+
+
+def unreliable(seed: random.Random) -> Callable[[Call], Awaitable[None]]:
+    """Answer with the target of each request, but close, reset or add bytes now and then."""
+
+    async def script(call: Call) -> None:
+        while True:
+            target = (await call.read_request()).split(b" ")[1]
+            kind = seed.random()
+            if kind < 0.1:
+                return
+            if kind < 0.2:
+                call.reset()
+                return
+            for piece in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(target), target, b"extra" if kind < 0.3 else b""):
+                call.write(piece)
+                await asyncio.sleep(seed.random() / 500)
+
+    return script
+
+
+async def test_nobody_gets_anothers_answer_and_nothing_is_left_over(start_peer: StartPeer, make_pool: MakePool) -> None:
+    seed = random.Random(11)
+    pool = make_pool(await start_peer(unreliable(seed)))
+    answered: list[tuple[bytes, bytes]] = []
+    failed: set[str] = set()
+
+    async def worker(number: int) -> None:
+        for turn in range(20):
+            target = b"/%d/%d" % (number, turn)
+            connection = await pool.acquire()
+            try:
+                async with asyncio.timeout(seed.choice([0.001, 5])):
+                    answer = await connection.exchange(request_head("GET", target, []), limit=100, method="GET")
+                answered.append((target, answer.body))
+            except TimeoutError:
+                failed.add("timeout")
+            except UpstreamError as error:
+                failed.add(error.reason)
+            finally:
+                pool.release(connection)
+
+    tasks = [asyncio.create_task(worker(number)) for number in range(30)]
+    for task in tasks[:5]:
+        await asyncio.sleep(seed.random() / 100)
+        task.cancel()
+    await asyncio.gather(*tasks[:5], return_exceptions=True)
+    await asyncio.gather(*tasks[5:])
+    assert len(answered) > 50
+    assert all(target == body for target, body in answered)
+    # The last: the extra bytes came when the next request was on its way.
+    assert failed <= {"timeout", "connection reset", "closed before an answer", "bytes after the answer", "not HTTP/1.1"}
+    await until(lambda: pool.open == pool.idle)
+
+
+async def test_cancelling_while_connecting_leaves_nothing_behind(start_peer: StartPeer, make_pool: MakePool) -> None:
+    peer = await start_peer(answer_all)
+    pool = make_pool(peer)
+    for turns in range(12):
+        task = asyncio.create_task(pool.acquire())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        result = (await asyncio.gather(task, return_exceptions=True))[0]
+        if isinstance(result, Connection):
+            pool.release(result)
+    await until(lambda: pool.open == pool.idle)
+    await pool.close()
+    assert pool.open == 0

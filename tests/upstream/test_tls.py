@@ -1,0 +1,96 @@
+import datetime as dt
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
+
+from gateway.config import Fault, Tls
+from gateway.upstream.tls import check, client_context
+from tests.upstream.certificates import Authority, Pair
+
+PATH = ("session", "forward", "tls")
+
+
+def faults(tls: Tls) -> list[tuple[str, str, bool]]:
+    found = list(check(tls, PATH))
+    assert all(isinstance(fault, Fault) and fault.path[:-1] == PATH for fault in found)
+    return [(str(fault.path[-1]), fault.message, fault.warning) for fault in found]
+
+
+def tls_of(authority: Authority, pair: Pair) -> Tls:
+    return Tls(ca=authority.ca, certificate=pair.certificate, private_key=pair.private_key)
+
+
+def test_good_files_have_no_faults(authority: Authority) -> None:
+    assert faults(tls_of(authority, authority.issue("good", days=90))) == []
+    assert faults(Tls()) == []
+
+
+def test_a_context_verifies_chain_and_name_and_nothing_old(authority: Authority, server_pair: Pair) -> None:
+    for context in (client_context(None), client_context(Tls()), client_context(tls_of(authority, server_pair))):
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert len(client_context(Tls(ca=authority.ca)).get_ca_certs()) == 1
+
+
+def test_E1_missing_files_are_faults_with_their_keys(tmp_path: Path) -> None:
+    tls = Tls(ca=tmp_path / "ca", certificate=tmp_path / "crt", private_key=tmp_path / "key")
+    missing = "cannot be read: No such file or directory"
+    assert faults(tls) == [("ca", missing, False), ("certificate", missing, False), ("private_key", missing, False)]
+
+
+def test_E1_files_that_hold_something_else_are_faults(tmp_path: Path, server_pair: Pair) -> None:
+    junk = tmp_path / "junk"
+    junk.write_bytes(b"-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n")
+    found = faults(Tls(ca=junk, certificate=server_pair.private_key, private_key=server_pair.certificate))
+    assert [fault[0] for fault in found] == ["ca", "certificate", "private_key"]
+    assert "canary" not in str(found)
+
+
+def test_certificate_and_private_key_come_together(server_pair: Pair) -> None:
+    message = "certificate and private_key are given together or not at all"
+    assert faults(Tls(certificate=server_pair.certificate)) == [("private_key", message, False)]
+    assert faults(Tls(private_key=server_pair.private_key)) == [("certificate", message, False)]
+
+
+def test_certificate_and_private_key_belong_together(authority: Authority, server_pair: Pair) -> None:
+    other = authority.issue("other-key", days=90)
+    tls = Tls(certificate=other.certificate, private_key=server_pair.private_key)
+    assert faults(tls) == [("private_key", "this is not the private key of the certificate", False)]
+
+
+def test_a_private_key_with_a_password_can_not_be_used(tmp_path: Path, server_pair: Pair) -> None:
+    key = load_pem_private_key(server_pair.private_key.read_bytes(), None)
+    file = tmp_path / "encrypted.key"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"canary")))
+    tls = Tls(certificate=server_pair.certificate, private_key=file)
+    assert [(key, message) for key, message, _ in faults(tls)] == [("private_key", "is encrypted; a key without a password is needed here")]
+    with pytest.raises(OSError):
+        client_context(tls)
+
+
+@pytest.mark.parametrize(
+    ("days", "since", "start", "warning"),
+    [
+        pytest.param(-1, 90, "expired on", False, id="E7-expired"),
+        pytest.param(29, 90, "expires on", True, id="E7-expires-soon"),
+        pytest.param(90, -1, "not valid before", False, id="E7-not-yet-valid"),
+    ],
+)
+def test_dates_of_a_client_certificate(authority: Authority, days: int, since: int, start: str, *, warning: bool) -> None:
+    pair = authority.issue("dated", days=days, since=since)
+    [(key, message, is_warning)] = faults(Tls(certificate=pair.certificate, private_key=pair.private_key))
+    assert (key, is_warning) == ("certificate", warning)
+    assert message.startswith(start)
+
+
+def test_E7_a_bundle_is_good_while_one_of_its_certificates_is(tmp_path: Path, authority: Authority) -> None:
+    expired, good = authority.issue("expired-ca", days=-1).certificate, authority.issue("good-ca", days=90).certificate
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(expired.read_bytes() + good.read_bytes())
+    assert faults(Tls(ca=bundle)) == []
+    assert [warning for _, _, warning in faults(Tls(ca=expired))] == [False]
+    in_a_year = dt.datetime.now(dt.UTC) + dt.timedelta(days=365)
+    assert [fault.warning for fault in check(Tls(ca=bundle), PATH, now=in_a_year)] == [False]
