@@ -42,6 +42,7 @@ class Exchange:
     request_id: str = field(default_factory=lambda: urandom(16).hex())
     trace_id: str = field(default_factory=lambda: urandom(16).hex())
     span_id: str = field(default_factory=lambda: urandom(8).hex())
+    is_sampled: bool = False
     route: str = "none"
     path: str | None = None
     status: int = 0
@@ -55,8 +56,8 @@ class Exchange:
 
     @property
     def traceparent(self) -> str:
-        """The W3C trace context for what this request causes (Trace Context level 1, not sampled)."""
-        return f"00-{self.trace_id}-{self.span_id}-00"
+        """The W3C trace context for what this request causes (Trace Context level 1)."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
 
 
 class Recorder:

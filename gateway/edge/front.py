@@ -1,34 +1,68 @@
 """Where every request comes in: tells SDK traffic from the MPP's own API, gives each request exactly one answer and one record.
 
-The handlers behind it return an `Answer` or raise `GatewayError`; a failure that nobody foresaw becomes INTERNAL_ERROR.
+What is ambiguous is refused before it is routed. The handlers behind it return an `Answer` or raise `GatewayError`; a failure that nobody
+foresaw becomes INTERNAL_ERROR.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from aiohttp import web
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
+from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, failure_answer
 from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
-from gateway.edge.server import Connection, client_address
+from gateway.edge.forwarded import Caller, Trace, TrustedProxies
+from gateway.edge.routing import COMMON_METHODS, Match, RouteTable
+from gateway.edge.server import SLOW_READER, UNIX, Connection, UnknownMethod, client_address
+from gateway.edge.strictness import check_framing
+from gateway.edge.target import Target
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
-SDK_ROUTE: Final = "sdk"
 PATH_LOGGED: Final = 1024  # characters
 
-SdkHandler = Callable[[web.BaseRequest, Exchange], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest, Exchange], Awaitable[Answer]]
+SdkHandler = Handler
+
+
+class Arrival(Struct, frozen=True, eq=False):
+    """What is known of a request when it is handled: where it goes, and who is calling. `is_draining` tells it at any later moment."""
+
+    target: Target
+    match: Match
+    caller: Caller
+    trace: Trace
+    is_draining: Callable[[], bool]
+
+
+ApiHandler = Callable[[Arrival, web.BaseRequest, Exchange], Awaitable[Answer]]
 
 
 class Front:
-    """Handles each request of the public listeners; `sdk` gets what lies below `prefix`."""
+    """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes."""
 
-    def __init__(self, prefix: str, sdk: SdkHandler, recorder: Recorder, metrics: Metrics, log: FilteringBoundLogger) -> None:
-        self._prefix = prefix
+    def __init__(
+        self,
+        prefix: str,
+        sdk: SdkHandler,
+        recorder: Recorder,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        *,
+        api: ApiHandler | None = None,
+        routes: RouteTable | None = None,
+        trusted: TrustedProxies | None = None,
+    ) -> None:
+        self._routes = routes or RouteTable((), prefix)
         self._sdk = sdk
+        self._api = api
+        self._trusted = trusted or TrustedProxies()
         self._recorder = recorder
         self._metrics = metrics
         self._log = log
@@ -40,12 +74,12 @@ class Front:
     async def handle(self, request: web.BaseRequest) -> Answer:
         """Answer one request; the answer has been written when this returns."""
         exchange = Exchange(method=request.method, client=client_address(request.protocol))
-        exchange.route = self.route(request.raw_path)
+        handler = self._receive(request, exchange)
         gauge = self._metrics.in_flight(exchange.route)
         gauge.inc()
         self._enter()
         try:
-            answer = await self._answer(request, exchange)
+            answer = await self._answer(handler, request, exchange)
             await self._send(request, exchange, answer)
         except asyncio.CancelledError:
             exchange.reason = exchange.reason or "shutdown"
@@ -53,31 +87,73 @@ class Front:
         finally:
             gauge.dec()
             self._leave()
-            exchange.bytes_in = request.content.total_bytes
+            exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer
 
-    def route(self, path: str) -> str:
-        """Return the name of the route of a raw request target: `sdk`, or `none`."""
-        prefix = self._prefix
-        below = path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/", "?")
-        return SDK_ROUTE if below else "none"
+    def _receive(self, request: web.BaseRequest, exchange: Exchange) -> Handler:
+        """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""
+        reason = "bad_request"
+        try:
+            check_framing(request)
+            reason = "bad_target"
+            arrival = self._arrive(request, exchange)
+        except GatewayError as error:
+            if error.failure.code == "REQUEST_MALFORMED":
+                self._metrics.rejected(reason).inc()
+                exchange.path = None
+                _last(request)
+            return _refusal(error)
+        if request._message.upgrade:  # noqa: SLF001  aiohttp tells it nowhere else
+            _last(request)  # what follows may be meant for another protocol (faults A15)
+        if arrival.match.is_sdk:
+            exchange.path = None
+            return self._sdk
+        if arrival.match.route is None or self._api is None:
+            return _not_found
+        return partial(self._api, arrival)
 
-    def unknown_method(self, sdk: Callable[[str, Exchange], GatewayError]) -> Callable[[str, Exchange], GatewayError]:
-        """Return how a method that the parser does not know is refused: as `sdk` says below its prefix, else as not found."""
+    def _arrive(self, request: web.BaseRequest, exchange: Exchange) -> Arrival:
+        host = request.headers.get("Host", "")
+        asked = target.parse(request.raw_path, method=request.method, host=host)
+        headers = request.raw_headers
+        scheme = "https" if request.protocol.ssl_context else "http"
+        peer = None if exchange.client == UNIX else exchange.client
+        caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
+        exchange.client = caller.address or UNIX
+        exchange.request_id = forwarded.request_id(headers, is_trusted=caller.is_trusted, fresh=exchange.request_id)
+        trace = forwarded.trace(headers, is_trusted=caller.is_trusted, trace_id=exchange.trace_id, span_id=exchange.span_id)
+        exchange.trace_id, exchange.is_sampled = trace.trace_id, trace.is_sampled
+        exchange.path = loggable_path(asked.path)
+        match = self._routes.match(asked, request.method, host)
+        exchange.route = match.label
+        return Arrival(asked, match, caller, trace, self._is_draining)
 
-        def refuse(path: str, exchange: Exchange) -> GatewayError:
-            exchange.route = self.route(path)
-            if exchange.route == SDK_ROUTE:
+    def _is_draining(self) -> bool:
+        return self.draining
+
+    def unknown_method(self, sdk: Callable[[str, Exchange], GatewayError]) -> UnknownMethod:
+        """Return how a method that the parser does not know is refused: as `sdk` says below its prefix, else as not routed."""
+
+        def refuse(method: str, path: str, exchange: Exchange) -> GatewayError:
+            try:
+                asked = target.parse(path)
+                match = self._routes.match(asked, method, "")
+            except GatewayError as error:
+                return error
+            exchange.route = match.label
+            if match.is_sdk:
                 return sdk(path, exchange)
-            exchange.path = loggable_path(path)
-            return GatewayError("NOT_FOUND", "no route")
+            exchange.path = loggable_path(asked.path)
+            if match.route is None:
+                return GatewayError("NOT_FOUND", "no route")
+            return GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", ", ".join(COMMON_METHODS)),))
 
         return refuse
 
-    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def _answer(self, handler: Handler, request: web.BaseRequest, exchange: Exchange) -> Answer:
         try:
-            return await self._handler(exchange)(request, exchange)
+            return await handler(request, exchange)
         except GatewayError as error:
             exchange.reason = error.reason
             return failure_answer(error, exchange.request_id, close=error.failure.http_status in (408, 413))
@@ -89,28 +165,24 @@ class Front:
             exchange.reason = "internal error"
             return failure_answer(GatewayError("INTERNAL_ERROR", "internal error"), exchange.request_id, close=True)
 
-    def _handler(self, exchange: Exchange) -> SdkHandler:
-        return self._sdk if exchange.route == SDK_ROUTE else _not_found
-
     async def _send(self, request: web.BaseRequest, exchange: Exchange, answer: Answer) -> None:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         refused_unread = not request.content.is_eof()
         unasked = refused_unread and expects_continue(request)
-        answer.close = answer.close or self.draining or unasked
+        answer.close = answer.close or self.draining or unasked or connection.is_last
         exchange.status = answer.status
         try:
             await answer.prepare(request)
         except ConnectionError:
             answer.sent = False
-        exchange.bytes_out = answer.size
-        if not answer.sent:
+        exchange.bytes_out += answer.size
+        if connection.is_slow:
+            exchange.reason = SLOW_READER
+        elif not answer.sent:
             exchange.reason = CLIENT_ABORT
-        elif refused_unread and not unasked and not await discard_body(request):
-            self._close(request)
-
-    def _close(self, request: web.BaseRequest) -> None:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        connection.close()
+        elif (refused_unread and not unasked and not await discard_body(request)) or connection.is_last:
+            connection.close()
 
     def _enter(self) -> None:
         self.in_flight += 1
@@ -122,14 +194,26 @@ class Front:
             self.idle.set()
 
 
-async def _not_found(request: web.BaseRequest, exchange: Exchange) -> Answer:
-    exchange.path = loggable_path(request.raw_path)
+async def _not_found(_request: web.BaseRequest, _exchange: Exchange) -> Answer:
     raise GatewayError("NOT_FOUND", "no route")
 
 
-def loggable_path(target: str) -> str:
-    """Return the path of a raw request target without its query, bounded, with bytes that are no UTF-8 escaped."""
-    return target.partition("?")[0][:PATH_LOGGED].encode("utf-8", "backslashreplace").decode()
+def _refusal(error: GatewayError) -> Handler:
+    async def refuse(_request: web.BaseRequest, _exchange: Exchange) -> Answer:
+        raise error
+
+    return refuse
+
+
+def _last(request: web.BaseRequest) -> None:
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    connection.is_last = True
+
+
+def loggable_path(path: str) -> str:
+    """Return a raw path, bounded, as it is logged. It is visible ASCII: other targets are refused."""
+    return path[:PATH_LOGGED]
 
 
 def expects_continue(request: web.BaseRequest) -> bool:

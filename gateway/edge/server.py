@@ -18,14 +18,20 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.edge.answer import Answer, failure_answer
 from gateway.edge.exchange import Exchange, Recorder
+from gateway.edge.receiver import Receiver
+from gateway.edge.stall import StallWatch
+from gateway.edge.strictness import TAIL, ends_plainly, is_request_line
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
 MAX_FIELDS: Final = 100
-_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} (/[!-~]*) HTTP/1\.[01]\r\n")
+SLOW_READER: Final = "slow_reader"
+UNIX: Final = "unix"
+HELD_BODY: Final = 8 * 1024  # of a body that nobody reads; reading pauses above twice as much, and one read comes on top
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n")
 
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
-UnknownMethod = Callable[[str, Exchange], GatewayError]
+UnknownMethod = Callable[[str, str, Exchange], GatewayError]  # method, target
 
 
 class ParserMissing(RuntimeError):
@@ -40,11 +46,12 @@ def require_c_parser() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Limits of one connection: bytes of a request's head, seconds to send it, seconds between requests."""
+    """Limits of one connection: bytes of a request's head, seconds to send it, between requests, and without taking of an answer."""
 
     header_size: int
     header_timeout: float
     idle_timeout: float
+    write_idle_timeout: float = 30.0
 
 
 class HeadRefused(Exception):
@@ -70,6 +77,7 @@ class EdgeServer(web.Server):
             max_line_size=limits.header_size,
             max_field_size=limits.header_size,
             max_headers=MAX_FIELDS,
+            read_bufsize=HELD_BODY,
         )
         self.limits = limits
         self.recorder = recorder
@@ -77,9 +85,9 @@ class EdgeServer(web.Server):
         self.unknown_method = unknown_method
         self.draining = False
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Receiver:  # type: ignore[override]  # the same to the event loop
         """Return the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Receiver(Connection(self, loop=self._loop, **self._kwargs))
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection that opens."""
@@ -93,9 +101,16 @@ class EdgeServer(web.Server):
 
 
 class Connection(RequestHandler):
-    """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses."""
+    """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses.
 
-    __slots__ = ("_edge", "_head_bytes", "_head_timer", "_payload", "_refused")
+    `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
+    set, is called when the connection ends: a handler is not told otherwise.
+    """
+
+    __slots__ = (
+        "_at_start", "_edge", "_head_bytes", "_head_timer", "_is_chunked", "_payload", "_refused", "_stall", "_tail",
+        "is_last", "is_slow", "on_lost",
+    )  # fmt: skip
 
     def __init__(self, edge: EdgeServer, **kwargs: Any) -> None:
         super().__init__(edge, **kwargs)
@@ -103,28 +118,72 @@ class Connection(RequestHandler):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._payload: Any = EMPTY_PAYLOAD  # the body of the newest message that the parser has seen
+        self._is_chunked = False  # that body
+        self._tail = b""  # its last bytes
+        self._at_start = True  # what comes next surely begins a message
         self._refused = False
+        self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
+        self.is_last = False
+        self.is_slow = False
+        self.on_lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hold nothing that is written unless the client is slow."""
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, unless the head that `data` belongs to is over its limit."""
         if self._refused:
             return
         in_head = self._payload.is_eof()
-        if in_head and self._head_bytes + len(data) > self._edge.limits.header_size and not self._head_fits(data):
-            self._refuse(HeadRefused("HEADERS_TOO_LARGE", "headers_too_large"))
-            return
+        if in_head:
+            refused = self._refuse_head(data)
+            if refused is not None:
+                self._refuse(refused)
+                return
         seen = self._request_count
         super().data_received(data)
+        if self._is_chunked:
+            self._watch_end(data, self._request_count - seen)
         if self._request_count != seen:
-            self._head_complete(data)
-        elif in_head:
+            self._head_complete(data, self._request_count - seen)
+        elif in_head and data:
+            self._at_start = False
             self._head_bytes += len(data)
             self._begin_head_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Release the timer."""
+        """Release the timers, and tell who wants to know."""
         self._cancel_head_timer()
+        self._stall.end()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """Take that the client is slow."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        """Take that the client has caught up."""
+        self._stall.end()
+        super().resume_writing()
+
+    def hand_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
+        """Give the transport, no longer read from, to `protocol`, with what the client sent behind its request.
+
+        `protocol` passes `connection_lost` on. Raises ConnectionError when the client has left.
+        """
+        transport, tail = self.transport, self._message_tail
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self._message_tail = b""
+        transport.pause_reading()
+        transport.set_protocol(protocol)
+        return transport, tail
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -142,33 +201,69 @@ class Connection(RequestHandler):
 
     def _failure(self, exc: BaseException | None, exchange: Exchange) -> tuple[GatewayError, str]:
         if isinstance(exc, _UnknownMethod):
-            return self._edge.unknown_method(exc.path, exchange), "bad_request"
+            return self._edge.unknown_method(exc.method, exc.target, exchange), "bad_request"
         if isinstance(exc, HeadRefused):
             return GatewayError(exc.code, exc.reason), exc.reason
         if isinstance(exc, LineTooLong) or (exc is not None and "Too many headers" in str(exc)):
             return GatewayError("HEADERS_TOO_LARGE", "headers_too_large"), "headers_too_large"
         return GatewayError("REQUEST_MALFORMED", "bad_request"), "bad_request"
 
+    def _refuse_head(self, data: bytes) -> HeadRefused | None:
+        if self._head_bytes + len(data) > self._edge.limits.header_size and not self._head_fits(data):
+            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
+        if self._at_start and not is_request_line(data):
+            return HeadRefused("REQUEST_MALFORMED", "bad_request")
+        return None
+
     def _head_fits(self, data: bytes) -> bool:
         """Whether the head ends within its limit in `data`: what follows is body, or the next request."""
         end = data.find(b"\r\n\r\n")
         return end >= 0 and self._head_bytes + end + 4 <= self._edge.limits.header_size
 
-    def _head_complete(self, data: bytes) -> None:
+    def _head_complete(self, data: bytes, count: int) -> None:
+        """Take that `data` has brought so many heads to their end."""
         self._cancel_head_timer()
         self._head_bytes = 0
-        if self._messages:
-            message, self._payload = self._messages[-1]
-            if isinstance(message, _ErrInfo) and isinstance(message.exc, BadHttpMethod):
-                self._name_unknown_method(data, message)
-        else:
+        if len(self._messages) < count:
             self._payload = EMPTY_PAYLOAD
+            return
+        interrupted = None if self._payload.is_eof() else self._payload
+        for position in range(-count, 0):
+            message, self._payload = self._messages[position]
+            if not isinstance(message, _ErrInfo):
+                self._begin_body(data, is_chunked=message.chunked, following=-position - 1)
+            elif isinstance(message.exc, BadHttpMethod):
+                self._name_unknown_method(data, message)
+            elif interrupted is not None:  # aiohttp leaves the reader of this body waiting
+                self.is_last = True
+                interrupted.set_exception(web.RequestPayloadError())
+        self._at_start = self._payload is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+
+    def _begin_body(self, data: bytes, *, is_chunked: bool, following: int) -> None:
+        self._is_chunked = is_chunked
+        if is_chunked:
+            self._tail = b""
+            self._watch_end(data, following)
+
+    def _watch_end(self, data: bytes, following: int) -> None:
+        """Make a request the last one if a trailer of its body may have become a header of the next."""
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+        if self._payload.is_eof():
+            self._is_chunked = False
+            self.is_last = self.is_last or bool(following) or not ends_plainly(self._tail)
 
     def _name_unknown_method(self, data: bytes, message: _ErrInfo) -> None:
         """Tell a request whose only fault is a method that the parser does not know from one that is no HTTP."""
         line = _REQUEST_LINE.match(data)
         if line:
-            self._messages[-1] = (_ErrInfo(message.status, _UnknownMethod(line[1].decode("ascii")), ""), EMPTY_PAYLOAD)
+            self._messages[-1] = (
+                _ErrInfo(message.status, _UnknownMethod(line[1].decode("ascii"), line[2].decode("ascii")), ""),
+                EMPTY_PAYLOAD,
+            )
+
+    def _stalled(self) -> None:
+        self.is_slow = True
+        self._edge.metrics.rejected(SLOW_READER).inc()
 
     def _begin_head_timer(self) -> None:
         if self._head_timer is None:
@@ -193,13 +288,14 @@ class Connection(RequestHandler):
 
 
 class _UnknownMethod(Exception):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    def __init__(self, method: str, target: str) -> None:
+        super().__init__(method, target)
+        self.method = method
+        self.target = target
 
 
 def client_address(connection: BaseProtocol) -> str:
-    """Return the address of the peer, without its port; `unix` for a unix socket."""
+    """Return the address of the peer, without its port; UNIX for a unix socket."""
     transport = connection.transport
     peer = transport.get_extra_info("peername") if transport is not None else None
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+    return str(peer[0]) if isinstance(peer, tuple) else UNIX

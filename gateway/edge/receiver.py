@@ -1,0 +1,49 @@
+"""What stands between a client's transport and its `Connection`: takes bytes from the socket in bounded pieces.
+
+aiohttp's protocol takes whatever the event loop has read, up to 250 KB at once with uvloop; so much would then be held for a connection
+whose upstream is slow (faults D4).
+"""
+
+import asyncio
+from typing import Final
+
+READ: Final = 32 * 1024
+# Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
+_ROOM: Final = memoryview(bytearray(READ))
+
+
+class Receiver(asyncio.BufferedProtocol):
+    """Passes on what the transport says to an ordinary protocol."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
+        """Give the loop the room to receive into."""
+        return _ROOM
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what has come."""
+        self._protocol.data_received(bytes(_ROOM[:nbytes]))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass on the transport."""
+        self._protocol.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on the end of the connection."""
+        self._protocol.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        """Pass on that the peer sends no more."""
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass on that the peer is slow."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the peer has caught up."""
+        self._protocol.resume_writing()

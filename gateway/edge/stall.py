@@ -1,0 +1,43 @@
+"""A client that does not take its answer is cut off (faults A9)."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class StallWatch:
+    """Aborts a transport that holds bytes for its peer and could send none of them for `timeout` seconds, and then calls `on_stall`.
+
+    `begin` when the transport has more than it could send, `end` when it has sent it all or is closed.
+    """
+
+    __slots__ = ("_held", "_on_stall", "_timeout", "_timer", "_transport")
+
+    def __init__(self, timeout: float, on_stall: Callable[[], None]) -> None:
+        self._timeout = timeout
+        self._on_stall = on_stall
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.WriteTransport
+        self._held = 0
+
+    def begin(self, transport: asyncio.WriteTransport) -> None:
+        """Watch from now on."""
+        self._transport = transport
+        self._wait()
+
+    def end(self) -> None:
+        """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        self._held = self._transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._look)
+
+    def _look(self) -> None:
+        if self._transport.get_write_buffer_size() < self._held:
+            self._wait()
+            return
+        self._timer = None
+        self._on_stall()
+        self._transport.abort()

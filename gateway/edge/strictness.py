@@ -1,0 +1,51 @@
+"""What aiohttp's C parser lets through and the gateway does not (faults A1 to A3): requests that two readers may read in two ways.
+
+llhttp refuses by itself: bare LF and CR, folded lines, control characters, names with spaces, repeated, signed, listed and empty
+Content-Length, Content-Length beside Transfer-Encoding, `chunked` that is not last, malformed chunks. It takes, and we do not: other
+versions and protocols, request lines with more than single spaces, an empty Transfer-Encoding, codings before `chunked`,
+Transfer-Encoding in HTTP/1.0, a Host that is none. All of this is pure.
+"""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from gateway.edge.target import is_host
+from gateway.errors import GatewayError
+
+_VERSIONS: Final = ((1, 1), (1, 0))
+# Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
+_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
+_END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
+TAIL: Final = len(_END_OF_CHUNKS)
+
+
+def is_request_line(data: bytes) -> bool:
+    """Whether what begins a message begins with a request line (RFC 9112, 3), if there is a whole line of it."""
+    return _REQUEST_LINE.match(data) is not None or b"\n" not in data.lstrip(b"\r\n")
+
+
+def check_framing(request: web.BaseRequest) -> None:
+    """Raise REQUEST_MALFORMED for a head that is not one HTTP/1.0 or 1.1 request to one host with one framing."""
+    if request.version not in _VERSIONS:
+        raise _malformed("version")
+    headers = request.headers
+    host = headers.get("Host")
+    if host and not is_host(host):
+        raise _malformed("Host")
+    coding = headers.get("Transfer-Encoding")
+    if coding is not None and (not coding.isascii() or coding.lower() != "chunked" or request.version != _VERSIONS[0]):
+        raise _malformed("Transfer-Encoding")
+
+
+def ends_plainly(tail: bytes) -> bool:
+    """Whether a chunked body that has just ended with these last bytes ended without trailers and chunk extensions, and nothing follows.
+
+    aiohttp 3.14 gives the last trailer of one request to the next one on the connection as its first header.
+    """
+    return tail.endswith(_END_OF_CHUNKS)
+
+
+def _malformed(reason: str) -> GatewayError:
+    return GatewayError("REQUEST_MALFORMED", f"bad request: {reason}")
