@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+from gateway.simulator.keys import Keys
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -13,3 +15,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    """The keys of a gateway and of a simulated Alipay+; making them takes some tenths of a second."""
+    return Keys.generate()

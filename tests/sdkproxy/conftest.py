@@ -1,0 +1,130 @@
+"""A whole gateway in the test's own process, in front of the simulator, on port 0."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway import runtime
+from gateway.runtime import Runtime
+from gateway.simulator import Behaviour, Login, Simulator
+from gateway.simulator.keys import Keys
+from gateway.telemetry.log import Logs
+from gateway.telemetry.metrics import Metrics
+
+PATH = "/alipayplus/v1/sdkProxy"
+LOGIN = {"Authorization": "Bearer demo-token-anna"}
+JSON = {"Content-Type": "application/json"}
+BODY = b'{"scene":"PROXY_SCENE_PAY","proxyRequestHeader":"{\\"a\\":1}","proxyRequestData":"x=%5B&y=\\u2028"}'
+
+
+@dataclass
+class Reply:
+    """What the app got."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        decoded: dict[str, Any] = json.loads(self.body)
+        return decoded
+
+
+@dataclass
+class Gateway:
+    """The gateway, its simulator, its log and an HTTP client for the app's side."""
+
+    parts: Runtime
+    logs: Logs
+    log_file: Path
+    sim: Simulator
+    port: int
+    http: aiohttp.ClientSession
+
+    async def post(self, body: bytes = BODY, *, headers: Mapping[str, str] | None = None, path: str = PATH) -> Reply:
+        sent = {**JSON, **LOGIN} if headers is None else dict(headers)
+        async with self.http.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=sent) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def raw(self, data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        try:
+            return await asyncio.wait_for(reader.read(), 20)
+        finally:
+            writer.close()
+
+    async def fail(self, result: str, status: int, letter: str, /, **behaviour: Any) -> Reply:
+        """Script one answer of Alipay+, send one request, and check what the app, the log and the metrics say of it."""
+        before = self.sim.alipayplus.count
+        if behaviour:
+            self.sim.alipayplus.script(Behaviour(**behaviour))
+        reply = await self.post()
+        assert (reply.status, reply.json["resultCode"], reply.json["resultStatus"]) == (status, result, letter)
+        assert reply.json["isSuccess"] is False
+        assert set(reply.json) >= {"isSuccess", "resultCode", "resultStatus", "resultMessage", "source", "requestId"}
+        assert reply.headers["Cache-Control"] == "no-store"
+        if reply.json["source"] == "gateway":
+            assert "proxyResponseHeader" not in reply.json
+            assert "proxyResponseData" not in reply.json
+        assert self.sim.alipayplus.count - before <= 1
+        return reply
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.parts.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def results(self, code: str, status: str, source: str, scene: str = "PROXY_SCENE_PAY") -> float:
+        return self.count("gateway_alipayplus_results_total", scene=scene, result_status=status, result_code=code, source=source)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Close the log and return its access lines."""
+        self.logs.close()
+        lines = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        return [line for line in lines if line["event"] == "request"]
+
+    def script_auth(self, **login: Any) -> None:
+        self.sim.auth.script(Login(**login))
+
+
+class StartGateway:
+    """Starts gateways with changes to the demo's configuration; all end with the test."""
+
+    def __init__(self, directory: Path, keys: Keys, stack: AsyncExitStack) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._stack = stack
+
+    async def __call__(self, changes: Mapping[str, Any] | None = None, **simulator: Any) -> Gateway:
+        sim = await self._stack.enter_async_context(Simulator(self._directory, keys=self._keys, **simulator))
+        config = runtime.load(sim.write_configuration(changes)).config
+        log_file = self._directory / "log"
+        fd = os.open(log_file, os.O_WRONLY | os.O_CREAT)
+        self._stack.callback(os.close, fd)
+        metrics = Metrics()
+        logs = Logs(config.telemetry.log, out=fd, err=fd)
+        self._stack.callback(logs.close)
+        parts = await self._stack.enter_async_context(runtime.running(config, metrics, logs))
+        server = await asyncio.get_running_loop().create_server(parts.edge, "127.0.0.1", 0)
+        self._stack.callback(server.close)
+        http = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        return Gateway(parts, logs, log_file, sim, server.sockets[0].getsockname()[1], http)
+
+
+@pytest.fixture
+async def start(tmp_path: Path, keys: Keys) -> AsyncIterator[StartGateway]:
+    async with AsyncExitStack() as stack:
+        yield StartGateway(tmp_path, keys, stack)
+
+
+@pytest.fixture
+async def gateway(start: StartGateway) -> Gateway:
+    return await start()
