@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.session.auth_server import ABORT, AuthServer, Received, always, answer, document, valid
 from tests.session.conftest import StartSessions
+from tests.upstream.certificates import Authority
 
 
 async def test_connections_are_kept(start: StartSessions, auth: AuthServer) -> None:
@@ -80,11 +82,38 @@ async def test_B3_a_name_that_is_not_found_is_unavailable(start: StartSessions) 
     assert (await gateway.bearer()).outcome == "unavailable"
 
 
-async def test_B3_a_failing_TLS_handshake_is_unavailable(start: StartSessions, auth: AuthServer) -> None:
-    auth.script = always(b"not TLS")
-    gateway = start(url=f"https://127.0.0.1:{auth.port}/", timeout=0.5)
-    assert (await gateway.bearer()).outcome == "unavailable"
-    assert auth.received == []
+@pytest.mark.parametrize(
+    ("trusted", "name", "outcome"),
+    [
+        pytest.param(True, "auth.internal", "valid", id="right"),
+        pytest.param(False, "auth.internal", "unavailable", id="B3-other-authority"),
+        pytest.param(True, "other.internal", "unavailable", id="B3-other-name"),
+        pytest.param(True, None, "unavailable", id="B3-host-not-in-the-certificate"),
+    ],
+)
+async def test_the_certificate_of_the_auth_service_is_verified(
+    start: StartSessions, tmp_path: Path, *, trusted: bool, name: str | None, outcome: str
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    auth = AuthServer()
+    await auth.start(authority.issue("auth.internal").server_context())
+    tls = {**({"ca": str(authority.ca)} if trusted else {}), **({"server_name": name} if name else {})}
+    gateway = start(url=f"https://127.0.0.1:{auth.port}/", tls=tls)
+    assert (await gateway.bearer()).outcome == outcome
+    assert gateway.observed == ["ok" if outcome == "valid" else "unreachable"]
+    await gateway.sessions.close()
+    await auth.stop()
+
+
+async def test_B3_a_server_that_does_not_speak_TLS_is_unavailable(start: StartSessions) -> None:
+    async def plain(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(400))
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        gateway = start(url=f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        assert (await gateway.bearer()).outcome == "unavailable"
+    assert gateway.observed == ["unreachable"]
 
 
 ID = {"X-Customer-Id": "user-1"}
