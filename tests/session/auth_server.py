@@ -14,6 +14,9 @@ from gateway.session import Check, Sessions
 ABORT: Final = b"abort"
 """What a script returns to have the connection reset instead of an answer."""
 
+WAITING: Final = 60.0
+"""A timeout that no test reaches."""
+
 REQUEST_ID: Final = "0123456789abcdef"
 TRACEPARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -61,6 +64,15 @@ def always(data: bytes) -> Script:
         return data
 
     return script
+
+
+def owner(received: Received) -> str:
+    """Return the id of the user whose token came."""
+    return "id-of-" + received.all(b"Authorization")[0].decode("latin-1").removeprefix("Bearer ")
+
+
+async def by_token(received: Received) -> bytes:
+    return valid(owner(received))
 
 
 @dataclass
