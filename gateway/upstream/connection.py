@@ -5,6 +5,7 @@ and choosing connections are others' work, and so are deadlines: an exchange tha
 """
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -31,7 +32,8 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, sock: socket.socket, on_lost: Callable[["Connection"], None], buffer: memoryview) -> None:
         """`buffer` may be shared by all connections of one loop: what was received into it is taken out at once."""
         self.sent = False
-        self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._buffer = buffer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -67,13 +69,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def is_quiet(self) -> bool:
         """Tell whether nothing has come from the peer, not even its end, that the loop has not told of yet. To be asked while idle."""
-        try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not self._poll.poll(0)
 
     async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST") -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
@@ -111,6 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self.sent = False
         if self._error is not None or self._transport.is_closing():
             raise Unreachable("connection closed before the request")
+        self.resume()
         self._parser.start(method, limit=limit, upgrade=upgrade)
         self._whole = False
         self._finished = False
@@ -144,6 +141,24 @@ class Connection(asyncio.BufferedProtocol):
                 raise self._error
             await self._wait()
         return self._parser.heads.popleft()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has come; some of its body may still be there to be taken."""
+        return self._parser.complete
+
+    def take_body(self) -> bytes:
+        """Return what has come of the body and was not read, without waiting: nothing if there is nothing."""
+        return self._parser.take_body()
+
+    def pause(self) -> None:
+        """Take nothing more from the peer until `resume`."""
+        self._pause()
+
+    def resume(self) -> None:
+        """Take from the peer again."""
+        if self._reading_paused:
+            self._resume()
 
     async def read_body(self) -> bytes:
         """Return what has come of the body, nothing at its end. Raises ConnectionLost and AnswerInvalid."""

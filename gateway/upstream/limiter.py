@@ -20,7 +20,7 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many wait for a place now."""
-        return sum(not waiter.done() for waiter in self._queue)
+        return len(self._queue)
 
     async def acquire(self, timeout: float) -> None:
         """Take a place; wait for one for at most `timeout` seconds, else TimeoutError. Each place is given back by `release`."""

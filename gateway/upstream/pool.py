@@ -84,6 +84,7 @@ class Pool:
         if self._closed or not connection.reusable or len(self._idle) == self._keep:
             connection.abort()
             return
+        connection.resume()
         self._idle[connection] = self._clock()
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._idle_limit, self._close_worn)

@@ -72,6 +72,23 @@ async def read_ours(pool: Pool, sent: Sent) -> Result:
     return answer.status, list(answer.headers), answer.body
 
 
+async def read_streamed(pool: Pool, sent: Sent) -> Result:
+    connection = await pool.acquire()
+    try:
+        connection.start(sent.method)
+        connection.send(request_head(sent.method, b"/", [(b"Host", b"peer")]))
+        connection.finish()
+        while (head := await connection.read_head()).interim:
+            pass
+        body = b""
+        while data := await connection.read_body():
+            body += data
+        assert connection.reusable is not sent.closes
+    finally:
+        pool.release(connection)
+    return head.status, [(name.decode().lower(), value.decode("latin-1")) for name, value in head.fields], body
+
+
 async def read_reference(client: aiohttp.ClientSession, url: str, sent: Sent) -> Result:
     async with client.request(sent.method, url, allow_redirects=False) as response:
         fields = [(name.decode().lower(), value.decode("latin-1")) for name, value in response.raw_headers]
@@ -113,6 +130,7 @@ def test_answers_are_read_as_the_reference_reads_them(cases: list[tuple[Sent, li
                 wire.load(sent.wire, cuts, closes=sent.closes)
                 expected = await read_reference(client, peer.url, sent)
                 assert await read_ours(pool, sent) == expected
+                assert await read_streamed(pool, sent) == expected
         await pool.close()
         await peer.stop()
         assert not peer.failures

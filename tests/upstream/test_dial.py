@@ -12,7 +12,7 @@ from gateway.upstream.addresses import Address
 from gateway.upstream.dial import Dialer
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer
+from tests.upstream.peer import Call, StartPeer, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -155,6 +155,34 @@ class TestTls:
             assert (await connection.exchange(GET, limit=1_000_000, method="GET")).body == body
             assert connection.reusable
         assert connection.transport.get_extra_info("ssl_object").version() == "TLSv1.3"
+        connection.abort()
+        await lost.wait()
+
+    async def test_D4_a_slow_reader_stops_the_peer_and_loses_nothing(
+        self, start_peer: StartPeer, server_pair: Pair, trusting: ssl.SSLContext
+    ) -> None:
+        body = bytes(range(256)) * 4096 * 8
+
+        async def script(call: Call) -> None:
+            await call.read_request()
+            call.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            call.write(body)
+
+        peer = await start_peer(script, tls=server_pair.server_context())
+        lost = asyncio.Event()
+        connection = await Dialer(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting)).connect(10, lambda _: lost.set())
+        connection.start("GET")
+        connection.send(GET)
+        connection.finish()
+        await connection.read_head()
+        received = []
+        for _ in range(20):
+            await until(lambda: not connection.transport.is_reading())
+            assert sum(map(len, connection._parser.chunks)) <= 2 * 65536
+            received.append(await connection.read_body())
+        while data := await connection.read_body():
+            received.append(data)
+        assert b"".join(received) == body
         connection.abort()
         await lost.wait()
 
