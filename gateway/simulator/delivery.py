@@ -70,6 +70,8 @@ class Mark(Enum):
 
 Step = bytes | Pause | Mark
 
+_RESET: Final = (Pause(0.05), Mark.RESET)  # a reset takes away what was sent and not yet read
+
 
 def steps(answer: Answer) -> Iterator[Step]:
     """Give, one after the other, what is to be done to deliver this answer. Without a last RESET or CLOSE the connection is kept."""
@@ -84,7 +86,7 @@ def steps(answer: Answer) -> Iterator[Step]:
     head = _head(answer)
     if delivery.drop == "in_headers":
         yield head[: len(head) // 2]
-        yield Mark.RESET
+        yield from _RESET
         return
     yield from _body(head, answer)
     if delivery.framing in {"close", "truncated", "bad_chunk"} or delivery.close != "keep":
@@ -109,7 +111,7 @@ def _body(head: bytes, answer: Answer) -> Iterator[Step]:
     delivery = answer.delivery
     if delivery.drop == "in_body":
         yield head + answer.body[: len(answer.body) // 2]
-        yield Mark.RESET
+        yield from _RESET
         return
     first, *others = _pieces(answer.body, delivery.pieces)
     is_chunked = delivery.framing in {"chunked", "bad_chunk", "endless"}

@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not derived from it
-        self._transport.set_write_buffer_limits(high=0)  # what was written has left before a reset follows
+        self._transport.set_write_buffer_limits(high=1)  # what was written has left before a reset follows
         self._task = self._server._made(self)  # noqa: SLF001  the two are one subject
 
     def data_received(self, data: bytes) -> None:
