@@ -30,6 +30,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Endpoint, Limiter, Pool, tls
 
 CLOCK_OFFSET_WARNING: Final = 30.0  # seconds
+CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
 
 
 def load(path: Path) -> Loaded:
@@ -92,7 +93,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             metrics,
             front.unknown_method(sdk.unknown_method),
         )
-        stack.push_async_callback(edge.shutdown, 0)
+        stack.push_async_callback(edge.shutdown, CUT_SECONDS)
         yield Runtime(config, metrics, Health(), front, edge)
 
 
