@@ -1,6 +1,8 @@
 """What the simulator's tests share: keys made once, a running simulator, a partner who signs, and a client that reads raw bytes."""
 
 import asyncio
+import os
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.alipayplus.keys import KeyRing, SigningKey, VerificationKey
-from gateway.simulator import Keys, Simulator
+from gateway.simulator import Keys, Ports, Simulator, demo
 
 URI = "/aps/api/v1/mobile/sdkProxy"
 CLIENT_ID = "T_000000000000000001"
@@ -120,3 +122,17 @@ def _is_complete(data: bytes) -> bool:
     head, separator, body = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
     return bool(separator and lengths and len(body) >= int(lengths[0].removeprefix(b"content-length: ")))
+
+
+@pytest.fixture
+def port_base() -> int:
+    """Five ports in a row that are free, below those that the system gives out, and other ones in each test process."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for _ in range(100):
+        base = 20_000 + 500 * (worker % 20) + 5 * secrets.randbelow(100)
+        try:
+            demo.check_free(Ports.from_base(base))
+        except demo.DemoFailed:
+            continue
+        return base
+    raise AssertionError("no five free ports in a row")
