@@ -273,6 +273,28 @@ async def test_D4_a_slow_reader_stops_the_peer(start_peer: StartPeer, connect: C
     assert connection.reusable
 
 
+async def test_a_paused_connection_takes_nothing_until_it_is_resumed_or_used_again(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        while True:
+            await call.read_request()
+            call.write(HI)
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET")
+    connection.pause()
+    assert not connection.transport.is_reading()
+    assert connection.take_body() == b""
+    connection.send(GET)
+    connection.finish()
+    connection.resume()
+    await connection.read_head()
+    await until(lambda: connection.complete)
+    assert connection.take_body() == b"hi"
+    connection.pause()
+    assert connection.reusable
+    assert (await connection.exchange(GET, limit=10, method="GET")).body == b"hi"
+
+
 async def test_D4_a_slow_peer_stops_the_sender(start_peer: StartPeer, connect: Connect) -> None:
     go = asyncio.Event()
     piece = bytes(range(256)) * 256
