@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__, runtime
-from gateway.commands import call, keys, signature
+from gateway.commands import call, connect, keys, signature
 from gateway.config import commands as configuration
 from gateway.server import process
 from gateway.simulator import commands as simulator
@@ -27,9 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _with_file(commands, "run", "serve", lambda options: process.run(options.config))
-    _with_file(
-        commands, "check", "list every fault of a configuration", lambda options: configuration.check(options.config, runtime.CHECKS)
-    )
+    check = _with_file(commands, "check", "list every fault of a configuration", _check)
+    check.add_argument("--connect", action="store_true", help="then try each peer: TLS, and the Date of one HEAD /; nothing signed is sent")
     _with_file(
         commands, "config", "print the effective configuration, secrets masked", lambda o: configuration.show(o.config, runtime.CHECKS)
     )
@@ -40,7 +39,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _with_file(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, func: object) -> None:
+def _check(options: argparse.Namespace) -> int:
+    if not options.connect:
+        return configuration.check(options.config, runtime.CHECKS)
+    return configuration.check(options.config, runtime.CHECKS, connect.connect)
+
+
+def _with_file(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, func: object
+) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     command.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")
     command.set_defaults(func=func)
+    return command

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,16 @@ from gateway.config.written import to_yaml
 INVALID: Final = 3
 
 
-def check(path: Path, checks: Sequence[Check] = ()) -> int:
-    """Print every fault, one a line, and return 3; or the warnings and the deadline ladder, and return 0."""
+def check(path: Path, checks: Sequence[Check] = (), connect: Callable[[Config], int] = lambda _: 0) -> int:
+    """Print every fault, one a line, and return 3; or the warnings and the deadline ladder, and return what `connect` does.
+
+    `connect` tries the peers, where that is asked for, and returns 0 if all could be reached.
+    """
     loaded = _load(path, checks)
     if loaded is None:
         return INVALID
     sys.stdout.write(_ladder(loaded.config) + "configuration is valid\n")
-    return 0
+    return connect(loaded.config)
 
 
 def show(path: Path, checks: Sequence[Check] = ()) -> int:

@@ -200,7 +200,8 @@ class Connection(asyncio.Protocol):
             return False
         if request.get("expect") == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return await self._deliver(service.answer(replace(request, body=await self._take(length))))
+        answer = service.answer(replace(request, body=await self._take(length)))
+        return await self._deliver(replace(answer, body=b"") if request.method == "HEAD" else answer)
 
     async def _deliver(self, answer: Answer) -> bool:
         for step in steps(answer):

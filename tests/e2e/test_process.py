@@ -222,3 +222,18 @@ async def test_gateway_call_sends_a_request_as_the_app_would(start: Any, run_gat
     code, out, _ = await run_gateway("call", f"http://127.0.0.1:{gateway.port}", str(SAMPLE))
     assert code == 1
     assert "SESSION_REQUIRED" in out
+
+
+async def test_check_connect_tries_each_peer_and_sends_nothing_signed(start: Any, run_gateway: Any) -> None:
+    sim = await start.simulator()
+    config = str(sim.write_configuration())
+    code, out, _ = await run_gateway("check", "--connect", "-c", config)
+    assert code == 0
+    assert re.search(r"session.forward.url .*: reached, ", out)
+    assert re.search(r"alipayplus.host .*: reached by TLS, ", out)
+    assert [received.method for received in (*sim.alipayplus.received, *sim.auth.received)] == ["HEAD", "HEAD"]
+    assert sim.alipayplus.received[0].get("signature") is None
+    config = str(sim.write_configuration({"alipayplus": {"tls": None}}))
+    code, out, _ = await run_gateway("check", "--connect", "-c", config)
+    assert code == 1
+    assert "certificate not accepted" in out
