@@ -37,6 +37,11 @@ _ROWS: Final = (
     Failure("ALIPAYPLUS_CONNECTION_LOST", "U", 502, "The connection to Alipay+ was lost; the outcome is unknown"),
     Failure("ALIPAYPLUS_RESPONSE_INVALID", "U", 502, "The answer of Alipay+ could not be read; the outcome is unknown"),
     Failure("ALIPAYPLUS_SIGNATURE_INVALID", "U", 502, "The answer of Alipay+ could not be verified; the outcome is unknown"),
+    Failure("UPSTREAM_UNREACHABLE", "F", 502, "No connection to the service could be made; nothing was sent"),
+    Failure("UPSTREAM_UNAVAILABLE", "F", 503, "No server of the service can be used"),
+    Failure("UPSTREAM_TIMEOUT", "U", 504, "The service did not answer in time; the outcome is unknown"),
+    Failure("UPSTREAM_CONNECTION_LOST", "U", 502, "The connection to the service was lost; the outcome is unknown"),
+    Failure("UPSTREAM_RESPONSE_INVALID", "U", 502, "The answer of the service could not be read; the outcome is unknown"),
     Failure("INTERNAL_ERROR", "U", 500, "The gateway failed; the outcome is unknown"),
 )
 

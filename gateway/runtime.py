@@ -21,8 +21,14 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.config import Alipayplus, Config, Fault, Loaded
 from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import Recorder
+from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
+from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.passthrough.handler import Passthrough
+from gateway.passthrough.tunnel import Tunnel
+from gateway.passthrough.upstreams import SingleServer, Upstream
+from gateway.passthrough.ways import api_routes, api_ways, check_api
 from gateway.sdkproxy.handler import SdkProxy
 from gateway.session import Sessions
 from gateway.telemetry.log import Logs
@@ -45,13 +51,14 @@ def check_tls(config: Config) -> Iterator[Fault]:
         (("alipayplus", "tls"), config.alipayplus.tls),
         (("session", "forward", "tls"), session.forward.tls if session.forward else None),
         (("session", "introspection", "tls"), session.introspection.tls if session.introspection else None),
+        *((("api", "upstreams", name, "tls"), upstream.tls) for name, upstream in (config.api.upstreams if config.api else {}).items()),
     )
     for path, settings in named:
         if settings is not None:
             yield from tls.check(settings, path)
 
 
-CHECKS: Final = (check_keys, check_tls)
+CHECKS: Final = (check_keys, check_tls, check_api)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class Runtime:
     health: Health
     front: Front
     edge: EdgeServer
+    tunnels: set[Tunnel]
 
 
 @asynccontextmanager
@@ -84,17 +92,28 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             customer_hash=logs.customer,
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
         )
-        front = Front(config.sdk_proxy.path_prefix, sdk.handle, recorder, metrics, logs.log)
+        routes, tunnels = api_routes(config), set[Tunnel]()
+        ways = api_ways(config, routes, _upstreams(config, metrics, stack), tunnels)
+        front = Front(
+            config.sdk_proxy.path_prefix,
+            sdk.handle,
+            recorder,
+            metrics,
+            logs.log,
+            api=Passthrough(ways, sessions, metrics, identity_header=config.session.identity_header).handle,
+            routes=RouteTable(routes, config.sdk_proxy.path_prefix),
+            trusted=TrustedProxies(config.server.trusted_proxies),
+        )
         limits = config.server.limits
         edge = EdgeServer(
             front.handle,
-            ServerLimits(limits.header_size, limits.header_timeout, limits.idle_timeout),
+            ServerLimits(limits.header_size, limits.header_timeout, limits.idle_timeout, limits.write_idle_timeout),
             recorder,
             metrics,
             front.unknown_method(sdk.unknown_method),
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, Health(), front, edge)
+        yield Runtime(config, metrics, Health(), front, edge, tunnels)
 
 
 async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:
@@ -130,6 +149,19 @@ def _pools(config: Alipayplus, context: SSLContext, stack: AsyncExitStack, hosts
         stack.push_async_callback(pool.close)
         pools.append(pool)
     return pools
+
+
+def _upstreams(config: Config, metrics: Metrics, stack: AsyncExitStack) -> dict[str, Upstream]:
+    upstreams: dict[str, Upstream] = {}
+    for name, upstream in config.api.upstreams.items() if config.api else ():
+        url = upstream.servers[0].url
+        context = tls.client_context(upstream.tls) if url.startswith("https:") else None
+        endpoint = Endpoint.parse(url, tls=context, server_name=upstream.tls.server_name if upstream.tls else None)
+        kept = upstream.keepalive
+        pool = Pool(endpoint, idle=kept.idle, age=kept.age, connect_timeout=upstream.connect_timeout, limit=kept.connections)
+        stack.push_async_callback(pool.close)
+        upstreams[name] = SingleServer(pool, attempts=upstream.retries.attempts, observe=partial(_count_upstream, metrics, name))
+    return upstreams
 
 
 def _count_upstream(metrics: Metrics, upstream: str, endpoint: str, outcome: str) -> None:

@@ -8,7 +8,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -22,6 +22,26 @@ _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
+
+
+class Reply(Protocol):
+    """What a handler returns: an answer that `prepare` writes, or one that has been written. What aiohttp's server needs stands here.
+
+    `close` is set before `prepare`; `keep_alive` says afterwards whether the connection goes on, `sent` whether the client had not left
+    before all was written, `size` how many bytes of a body were written.
+    """
+
+    status: int
+    close: bool
+    keep_alive: bool | None
+    sent: bool
+    size: int
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write the answer, if that has not been done."""
+
+    async def write_eof(self) -> None:
+        """Do nothing more."""
 
 
 class Answer:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from gateway.edge import forwarded, target
-from gateway.edge.answer import Answer, failure_answer
+from gateway.edge.answer import Answer, Reply, failure_answer
 from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
@@ -27,7 +27,7 @@ from gateway.telemetry.metrics import Metrics
 
 PATH_LOGGED: Final = 1024  # characters
 
-Handler = Callable[[web.BaseRequest, Exchange], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest, Exchange], Awaitable[Reply]]
 SdkHandler = Handler
 
 
@@ -41,7 +41,7 @@ class Arrival(Struct, frozen=True, eq=False):
     is_draining: Callable[[], bool]
 
 
-ApiHandler = Callable[[Arrival, web.BaseRequest, Exchange], Awaitable[Answer]]
+ApiHandler = Callable[[Arrival, web.BaseRequest, Exchange], Awaitable[Reply]]
 
 
 class Front:
@@ -71,7 +71,7 @@ class Front:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    async def handle(self, request: web.BaseRequest) -> Answer:
+    async def handle(self, request: web.BaseRequest) -> Reply:
         """Answer one request; the answer has been written when this returns."""
         exchange = Exchange(method=request.method, client=client_address(request.protocol))
         handler = self._receive(request, exchange)
@@ -151,7 +151,7 @@ class Front:
 
         return refuse
 
-    async def _answer(self, handler: Handler, request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def _answer(self, handler: Handler, request: web.BaseRequest, exchange: Exchange) -> Reply:
         try:
             return await handler(request, exchange)
         except GatewayError as error:
@@ -165,7 +165,7 @@ class Front:
             exchange.reason = "internal error"
             return failure_answer(GatewayError("INTERNAL_ERROR", "internal error"), exchange.request_id, close=True)
 
-    async def _send(self, request: web.BaseRequest, exchange: Exchange, answer: Answer) -> None:
+    async def _send(self, request: web.BaseRequest, exchange: Exchange, answer: Reply) -> None:
         connection = request.protocol
         assert isinstance(connection, Connection)
         refused_unread = not request.content.is_eof()

@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.edge.answer import Answer, failure_answer
+from gateway.edge.answer import Reply, failure_answer
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.receiver import Receiver
 from gateway.edge.stall import StallWatch
@@ -30,7 +30,7 @@ UNIX: Final = "unix"
 HELD_BODY: Final = 8 * 1024  # of a body that nobody reads; reading pauses above twice as much, and one read comes on top
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n")
 
-Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest], Awaitable[Reply]]
 UnknownMethod = Callable[[str, str, Exchange], GatewayError]  # method, target
 
 

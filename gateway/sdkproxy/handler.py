@@ -6,7 +6,6 @@ The order of refusals: path, method, media type and coding, declared length, cre
 import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Final
 
 from aiohttp import web
 
@@ -19,15 +18,8 @@ from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
-from gateway.session import Check, Identity, Sessions
+from gateway.session import Identity, Sessions, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
-
-_CHECK_CODES: Final = {
-    "missing": "SESSION_REQUIRED",
-    "denied": "SESSION_REQUIRED",
-    "forbidden": "SESSION_FORBIDDEN",
-    "unavailable": "SESSION_UNAVAILABLE",
-}
 
 
 class SdkProxy:
@@ -148,14 +140,6 @@ class SdkProxy:
         if scene is None:
             return "none"
         return scene if scene in self._scenes else "other"
-
-
-def identity_or_refusal(check: Check) -> Identity:
-    """Return whose login it is, or raise the failure that this check means."""
-    if check.identity is not None:
-        return check.identity
-    headers = tuple(("WWW-Authenticate", value) for value in check.www_authenticate)
-    raise GatewayError(_CHECK_CODES[check.outcome], check.reason, headers=headers)
 
 
 def _wrong_method() -> GatewayError:

@@ -4,6 +4,8 @@ The decision is about the credential, never about the path. What the outcome mea
 """
 
 from gateway.session.check import Check, Identity, Outcome, Source
+from gateway.session.credential import RawHeaders
+from gateway.session.refusal import identity_or_refusal
 from gateway.session.service import Sessions
 
-__all__ = ["Check", "Identity", "Outcome", "Sessions", "Source"]
+__all__ = ["Check", "Identity", "Outcome", "RawHeaders", "Sessions", "Source", "identity_or_refusal"]

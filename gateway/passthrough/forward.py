@@ -1,0 +1,352 @@
+"""One request on its way to an upstream, and the answer on its way back, both streamed.
+
+At most one piece of a body is held in each direction while the other side is slow. Whatever ends early ends the rest: a client that
+leaves and a request body that fails abort the exchange with the upstream, an upstream that breaks off cuts the answer to the client.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.edge.body import ClientLeft
+from gateway.edge.exchange import Exchange
+from gateway.edge.front import Arrival, expects_continue
+from gateway.edge.routing import upstream_target
+from gateway.edge.server import Connection as ClientConnection
+from gateway.errors import GatewayError
+from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_fields
+from gateway.passthrough.handshake import WEBSOCKET
+from gateway.passthrough.headers import HeaderRules, RequestHeaders, host_value
+from gateway.passthrough.reply import Streamed
+from gateway.passthrough.tunnel import Tunnel
+from gateway.passthrough.upload import Body, Upload
+from gateway.passthrough.upstreams import Lease, Outcome, Upstream
+from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Field, Head, Unreachable, UpstreamError
+from gateway.upstream.message import SWITCHING_PROTOCOLS
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110, 9.2.2
+OWN_CONTINUE: Final = 1.0  # seconds; as long as clients wait themselves (RFC 9110, 10.1.1)
+_CONTINUE: Final = 100
+_FIRST_ERROR: Final = 400
+_UPGRADE_REQUIRED: Final = 426
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds: from the request's end to the answer's head; between two reads of the answer (or a tunnel), and of the request body."""
+
+    response: float
+    idle: float
+    body_idle: float
+
+
+class Way(Struct, frozen=True, eq=False):
+    """What a route does with its requests. `tunnels` holds those that are open."""
+
+    upstream: Upstream
+    host_header: str
+    request_headers: RequestHeaders
+    response_rules: HeaderRules
+    max_body: int
+    timeouts: Timeouts
+    tunnels: set[Tunnel]
+
+
+class Forward:
+    """One request. `run` once."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        arrival: Arrival,
+        way: Way,
+        *,
+        body: Body,
+        identity: Sequence[Field],
+        is_upgrade: bool,
+    ) -> None:
+        client = request.protocol
+        assert isinstance(client, ClientConnection)
+        self._way = way
+        self._request = request
+        self._exchange = exchange
+        self._arrival = arrival
+        self._body = body
+        self._identity = identity
+        self._is_upgrade = is_upgrade
+        self._client = client
+        self._reply = Streamed(request)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._waits_for_continue = body.whole is None and expects_continue(request)
+        self._upstream: Connection | None = None
+        self._begun = 0.0
+        self._failure: BaseException | None = None
+        self._outcome: Outcome = "ok"
+        self._heard = False  # of an answer; the request is not repeated then
+
+    async def run(self) -> Streamed:
+        """Send the request and pass the answer on; it has been written when this returns.
+
+        Raises GatewayError and ClientLeft as long as nothing of an answer was written.
+        """
+        self._begun = self._loop.time()
+        self._client.on_lost = self._client_left
+        try:
+            attempts = 1
+            while not await self._attempt(attempts):
+                attempts += 1
+            await self._finish()
+        finally:
+            self._client.on_lost = None
+            self._note_answered()
+        return self._reply
+
+    async def _attempt(self, attempts: int) -> bool:
+        """Do all of it; False when it is to be done again."""
+        lease = await self._acquire(fresh=attempts > 1)
+        try:
+            await self._exchange_with(lease)
+        except UpstreamError as error:
+            if self._failure is None:
+                self._failure, self._outcome = _judge(error)
+                if self._may_repeat(error, lease.connection) and self._way.upstream.may_repeat(attempts):
+                    self._failure = None
+                    return False
+            self._break_off(error)
+        except BaseException as error:  # noqa: BLE001  raised again, but for ClientLeft
+            self._failure, self._outcome = error, "abandoned"
+            self._break_off(error)
+        finally:
+            self._upstream = None
+            self._disarm()
+            self._way.upstream.release(lease, self._outcome)
+        return True
+
+    async def _acquire(self, *, fresh: bool) -> Lease:
+        try:
+            lease = await self._way.upstream.acquire(fresh=fresh)
+        except Unreachable as error:
+            raise GatewayError("UPSTREAM_UNREACHABLE", f"upstream: {error.reason}") from error
+        self._exchange.endpoint = lease.endpoint.name
+        self._upstream = lease.connection
+        return lease
+
+    async def _exchange_with(self, lease: Lease) -> None:
+        if self._client.transport is None:
+            raise ClientLeft
+        connection = lease.connection
+        connection.start(self._request.method, upgrade=self._is_upgrade)
+        if self._body.whole is None:
+            await self._send_and_answer(connection, self._head(lease))
+        else:
+            connection.send(b"".join((self._head(lease), *self._body.framing.pack(self._body.whole, is_last=True))))
+            connection.finish()
+            self._arm(self._way.timeouts.response)
+            await self._answer(connection)
+
+    def _head(self, lease: Lease) -> bytes:
+        request, arrival, way = self._request, self._arrival, self._way
+        route = arrival.match.route
+        assert route is not None
+        host = request.headers.get("Host", "").encode("ascii")
+        fields = way.request_headers.build(
+            request.raw_headers,
+            host=host_value(way.host_header, host, lease.endpoint.authority.encode()),
+            context=[*arrival.caller.fields(), (b"X-Request-Id", self._exchange.request_id.encode()), *arrival.trace.fields()],
+            identity=self._identity,
+            is_trusted=arrival.caller.is_trusted,
+            upgrade=WEBSOCKET if self._is_upgrade else None,
+            keeps_expect=self._waits_for_continue,
+        )
+        fields += request_framing_fields(self._body.framing, self._body.length)
+        return request_bytes(request.method, upstream_target(route, arrival.target), fields)
+
+    # The request body while it comes.
+
+    async def _send_and_answer(self, connection: Connection, head: bytes) -> None:
+        connection.send(head)
+        own_continue = self._loop.call_later(OWN_CONTINUE, self._continue) if self._waits_for_continue else None
+        self._upload = asyncio.create_task(self._send_body(connection))
+        try:
+            await self._answer(connection)
+        finally:
+            if own_continue is not None:
+                own_continue.cancel()
+            self._upload.cancel()
+            await asyncio.wait((self._upload,))
+
+    async def _send_body(self, connection: Connection) -> None:
+        timeouts = self._way.timeouts
+        upload = Upload(
+            self._request,
+            self._body.framing,
+            max_body=self._way.max_body,
+            idle_timeout=timeouts.body_idle,
+            write_timeout=timeouts.idle,
+        )
+        try:
+            await upload.run(connection)
+        except ConnectionLost:
+            return  # whoever reads the answer learns why
+        except TimeoutError:
+            self._give_up(GatewayError("UPSTREAM_TIMEOUT", "upstream: takes no request body"), "timeout")
+        except Exception as error:  # noqa: BLE001  raised by whoever reads the answer
+            self._give_up(error, "abandoned")
+        else:
+            if not self._reply.has_begun:
+                self._arm(timeouts.response)
+
+    @property
+    def _is_uploading(self) -> bool:
+        return self._upload is not None and not self._upload.done()
+
+    def _continue(self) -> None:
+        """Ask for the body, once, unless the answer has been given."""
+        if self._waits_for_continue and self._client.transport is not None:
+            self._waits_for_continue = False
+            self._client.transport.write(CONTINUE)
+
+    # The answer.
+
+    async def _answer(self, connection: Connection) -> None:
+        head = await connection.read_head()
+        while head.interim:
+            self._pass_interim(head)
+            head = await connection.read_head()
+        self._disarm()
+        self._heard = True
+        self._waits_for_continue = False
+        self._note_answered()
+        if head.status == SWITCHING_PROTOCOLS:
+            await self._tunnel(connection, head)
+            return
+        if self._upload is not None and head.status >= _FIRST_ERROR:
+            self._upload.cancel()  # it is not going to be read (RFC 9112, 9.5)
+        await self._relay(connection, head)
+
+    def _pass_interim(self, head: Head) -> None:
+        if head.status == _CONTINUE:
+            self._continue()
+        else:
+            self._heard = True
+            self._reply.interim(head, self._way.response_rules)
+
+    async def _relay(self, connection: Connection, head: Head) -> None:
+        reply = self._reply
+        keeps_alive = not (self._is_uploading or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
+        reply.begin(
+            head,
+            self._way.response_rules,
+            self._exchange.request_id,
+            connection.take_body(),
+            is_whole=connection.complete,
+            keeps_alive=keeps_alive,
+            upgrade=_upgrade(head) if head.status == _UPGRADE_REQUIRED else None,
+        )
+        while not connection.complete:
+            if reply.is_held:
+                await self._wait_for_client(connection)
+            self._arm(self._way.timeouts.idle)
+            body = await connection.read_body()
+            self._disarm()
+            reply.write(body, is_last=connection.complete)
+
+    async def _wait_for_client(self, connection: Connection) -> None:
+        connection.pause()
+        try:
+            await self._reply.drain()
+        finally:
+            connection.resume()
+
+    async def _tunnel(self, connection: Connection, head: Head) -> None:
+        if _upgrade(head).lower() != WEBSOCKET:
+            raise AnswerInvalid("101 for another protocol")
+        reply, exchange = self._reply, self._exchange
+        reply.begin(head, self._way.response_rules, exchange.request_id, b"", is_whole=True, keeps_alive=False, upgrade=WEBSOCKET)
+        await reply.drain()
+        self._client.on_lost = None
+        tunnel = Tunnel(self._client, connection, idle_timeout=self._way.timeouts.idle)
+        self._way.tunnels.add(tunnel)
+        try:
+            exchange.reason = await tunnel.run()
+        except ConnectionError:
+            raise ClientLeft from None
+        finally:
+            self._way.tunnels.remove(tunnel)
+            exchange.bytes_in, reply.size = tunnel.bytes_in, tunnel.bytes_out
+
+    async def _finish(self) -> None:
+        """Wait until the client has taken the rest."""
+        if self._reply.is_held and self._failure is None:
+            try:
+                await self._reply.drain()
+            except ClientLeft:
+                self._reply.sent = False
+
+    # What ends it early.
+
+    def _client_left(self) -> None:
+        self._give_up(ClientLeft(), "abandoned")
+
+    def _expired(self) -> None:
+        reason = "upstream: body stopped" if self._reply.has_begun else "upstream: no answer in time"
+        self._give_up(GatewayError("UPSTREAM_TIMEOUT", reason), "timeout")
+
+    def _give_up(self, failure: Exception, outcome: Outcome) -> None:
+        """End the exchange with the upstream; whoever reads from it raises."""
+        if self._failure is None:
+            self._failure, self._outcome = failure, outcome
+        if self._upstream is not None:
+            self._upstream.abort()
+
+    def _break_off(self, error: BaseException) -> None:
+        """Raise why it failed, or cut the answer that has begun."""
+        failure, reply = self._failure, self._reply
+        assert failure is not None
+        if reply.has_begun:
+            reply.cut()
+        if reply.has_begun and isinstance(failure, ClientLeft):
+            reply.sent = False
+        elif reply.has_begun and isinstance(failure, GatewayError):
+            self._exchange.reason = failure.reason
+        elif failure is error:
+            raise failure
+        else:
+            raise failure from error
+
+    def _note_answered(self) -> None:
+        self._exchange.phases.setdefault("upstream", self._loop.time() - self._begun)
+
+    def _may_repeat(self, error: UpstreamError, connection: Connection) -> bool:
+        """Whether the request may be sent again: surely nothing was sent, or it changes nothing to send it twice."""
+        if self._heard or not isinstance(error, (Unreachable, ConnectionLost)):
+            return False
+        return not connection.sent or (self._body.framing is Framing.NONE and self._request.method in IDEMPOTENT)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(seconds, self._expired)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _upgrade(head: Head) -> bytes:
+    return b", ".join([value for name, value in head.fields if name.lower() == b"upgrade"])
+
+
+def _judge(error: UpstreamError) -> tuple[GatewayError, Outcome]:
+    """Return what a failure of the upstream is to the client, and what it is to the upstream."""
+    reason = f"upstream: {error.reason}"
+    if isinstance(error, AnswerInvalid):
+        return GatewayError("UPSTREAM_RESPONSE_INVALID", reason), "invalid"
+    if isinstance(error, Unreachable):
+        return GatewayError("UPSTREAM_UNREACHABLE", reason), "unreachable"
+    return GatewayError("UPSTREAM_CONNECTION_LOST", reason), "error"

@@ -1,0 +1,66 @@
+"""A request for the MPP's own API: bounded, its session checked as its route says, then forwarded.
+
+The order of refusals: declared length, handshake, credentials, session; the upstream is dialled after that.
+"""
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from gateway.edge.exchange import Exchange
+from gateway.edge.front import Arrival
+from gateway.edge.routes import Route
+from gateway.passthrough.forward import Forward, Way
+from gateway.passthrough.handshake import asks_for_websocket
+from gateway.passthrough.reply import Streamed
+from gateway.passthrough.upload import announced_body
+from gateway.session import Check, Identity, RawHeaders, identity_or_refusal
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream import Field
+
+ANONYMOUS: Final = ("missing", "denied")
+
+
+class SessionCheck(Protocol):
+    """Tells whether a caller is logged in (`gateway.session.Sessions`)."""
+
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+        """Check the login of a request with these headers."""
+
+
+class Passthrough:
+    """Handles every request that a route takes; `ways` has each route."""
+
+    def __init__(self, ways: Mapping[Route, Way], sessions: SessionCheck, metrics: Metrics, *, identity_header: str) -> None:
+        self._ways = dict(ways)
+        self._sessions = sessions
+        self._metrics = metrics
+        self._identity_header = identity_header.encode()
+
+    async def handle(self, arrival: Arrival, request: web.BaseRequest, exchange: Exchange) -> Streamed:
+        """Return the answer, which has been written. Raises GatewayError and ClientLeft where none has been begun."""
+        route = arrival.match.route
+        assert route is not None
+        way = self._ways[route]
+        body = announced_body(request, way.max_body)
+        is_upgrade = asks_for_websocket(request)
+        identity = await self._identity(route, request, exchange) if route.session != "none" else ()
+        return await Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade).run()
+
+    async def _identity(self, route: Route, request: web.BaseRequest, exchange: Exchange) -> list[Field]:
+        """Return the fields that tell the upstream who is calling: none where nobody is and need not be."""
+        begun = monotonic()
+        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.traceparent)
+        exchange.phases["session"] = monotonic() - begun
+        self._metrics.session_checks(check.outcome, check.source).inc()
+        if route.session == "optional" and check.outcome in ANONYMOUS:
+            return []
+        return identity_fields(self._identity_header, identity_or_refusal(check))
+
+
+def identity_fields(header: bytes, identity: Identity) -> list[Field]:
+    """Return the identity as header fields: the customer id, and what else the auth service gave."""
+    more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in identity.headers]
+    return [(header, identity.customer_id.encode("ascii")), *more]

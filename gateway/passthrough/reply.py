@@ -1,0 +1,135 @@
+"""An upstream's answer on its way to the client: written straight to the client's transport, each piece at once.
+
+Nothing is added to it but framing, what the route's rules say, and X-Request-Id where the upstream gives none.
+"""
+
+import socket
+import struct
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from gateway.edge.body import ClientLeft
+from gateway.edge.server import Connection
+from gateway.passthrough.framing import Framing, answer_bytes, answer_framing, answer_framing_fields
+from gateway.passthrough.headers import HeaderRules, for_client
+from gateway.upstream.message import SWITCHING_PROTOCOLS, Field, Head
+
+REQUEST_ID: Final = b"x-request-id"
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Streamed:
+    """One answer: interim heads, then `begin`, `write` and `end`. Afterwards it is what `gateway.edge.answer.Reply` asks for.
+
+    `keeps_alive` says, when the answer begins, whether the connection may go on; `has_begun` that a final head was written, so that no
+    other answer can be given any more.
+    """
+
+    __slots__ = ("_connection", "_framing", "_request", "close", "has_begun", "keep_alive", "sent", "size", "status")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        self._connection = connection
+        self._request = request
+        self._framing = Framing.NONE
+        self.status = 0
+        self.close = False
+        self.keep_alive: bool | None = None
+        self.sent = True
+        self.size = 0
+        self.has_begun = False
+
+    def interim(self, head: Head, rules: HeaderRules) -> None:
+        """Pass a 1xx on, to clients that know of them (RFC 9110, 15.2)."""
+        if self._request.version >= (1, 1):
+            self._send(answer_bytes(head.status, head.reason, for_client(head.fields, rules)))
+
+    def begin(
+        self,
+        head: Head,
+        rules: HeaderRules,
+        request_id: str,
+        body: bytes,
+        *,
+        is_whole: bool,
+        keeps_alive: bool,
+        upgrade: bytes | None = None,
+    ) -> None:
+        """Write the head, and what has come of the body, which may be all of it. Raises AnswerInvalid for a head that cannot go on."""
+        is_http_1_0 = self._request.version < (1, 1)
+        framing = answer_framing(head, is_http_1_0=is_http_1_0)
+        self.close = not keeps_alive or framing is Framing.CLOSE
+        ours = () if any(name.lower() == REQUEST_ID for name, _ in head.fields) else ((b"X-Request-Id", request_id.encode()),)
+        fields = for_client(head.fields, rules, ours=ours, upgrade=upgrade)
+        fields += answer_framing_fields(head, framing)
+        if head.status != SWITCHING_PROTOCOLS:
+            fields += _connection_fields(keeps_alive=not self.close, is_http_1_0=is_http_1_0)
+        written = answer_bytes(head.status, head.reason, fields)
+        self.status = head.status
+        self.has_begun = True
+        self._framing = framing
+        self.size = len(body)
+        self._send(written if framing is Framing.NONE else b"".join((written, *framing.pack(body, is_last=is_whole))))
+
+    def write(self, body: bytes, *, is_last: bool) -> None:
+        """Write a piece of the body."""
+        self.size += len(body)
+        parts = self._framing.pack(body, is_last=is_last)
+        transport = self._connection.transport
+        if transport is None or transport.is_closing():
+            raise ClientLeft
+        if len(parts) == 1:
+            transport.write(parts[0])
+        elif parts:
+            transport.writelines(parts)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the client has not taken all of what was written."""
+        return self._connection.writing_paused
+
+    async def drain(self) -> None:
+        """Wait until the client has taken all. Raises ClientLeft."""
+        try:
+            await self._connection._drain_helper()  # noqa: SLF001  aiohttp offers no other way to wait for the client
+        except ConnectionError:
+            raise ClientLeft from None
+        if self._connection.transport is None:
+            raise ClientLeft
+
+    def cut(self) -> None:
+        """Break the answer off, so that the client cannot take it for a whole one."""
+        transport = self._connection.transport
+        self.close = True
+        if transport is None:
+            return
+        if self._framing is Framing.CLOSE:  # a plain end of the connection would be a clean end
+            sock = transport.get_extra_info("socket")
+            with suppress(OSError, AttributeError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+
+    def _send(self, data: bytes) -> None:
+        transport = self._connection.transport
+        if transport is None or transport.is_closing():
+            raise ClientLeft
+        transport.write(data)
+
+    # What the server asks for.
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Take whether the connection goes on; all has been written."""
+        if self.keep_alive is None:
+            self.keep_alive = request.keep_alive and not self.close
+
+    async def write_eof(self) -> None:
+        """Do nothing more."""
+
+
+def _connection_fields(*, keeps_alive: bool, is_http_1_0: bool) -> list[Field]:
+    if not keeps_alive:
+        return [(b"Connection", b"close")]
+    return [(b"Connection", b"keep-alive")] if is_http_1_0 else []

@@ -1,0 +1,230 @@
+"""A WebSocket after its handshake: the bytes of both sides go to the other untouched (architecture, decision 9).
+
+What one side cannot take holds up the other. Frames are only counted, so that a Close frame can be placed between two of them.
+"""
+
+import asyncio
+from typing import Final
+
+from gateway.edge.server import Connection as ClientConnection
+from gateway.passthrough.frames import FrameCounter, close_frame
+from gateway.upstream import Connection
+
+END_SECONDS: Final = 5.0  # for the rest, once one side has ended
+GOING_AWAY: Final = 1001
+_READ: Final = 64 * 1024
+# Read into and copied out of within one call of the event loop, so one is enough for all tunnels of a process.
+_ROOM: Final = memoryview(bytearray(_READ))
+
+
+class Tunnel:
+    """One tunnel. `run` once; `bytes_in` came from the client, `bytes_out` from the upstream."""
+
+    def __init__(self, client: ClientConnection, upstream: Connection, *, idle_timeout: float) -> None:
+        """Take both connections: the client has been sent the 101, the upstream is at its own."""
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._idle_timeout = idle_timeout
+        self._client_protocol = client
+        self._client = _Side(self, client)
+        self._upstream = _Side(self, None)
+        self._client.peer, self._upstream.peer = self._upstream, self._client
+        self._connection = upstream
+        self._active_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reason = ""
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the client has sent."""
+        return self._client.received
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes the upstream has sent."""
+        return self._upstream.received
+
+    async def run(self) -> str:
+        """Tunnel until both sides have ended; return what ended it. Raises ConnectionError when the client has left before."""
+        self._client.transport, tail = self._client_protocol.hand_over(self._client)
+        self._upstream.transport, leftover = self._connection.detach()
+        self._upstream.transport.set_protocol(self._upstream)
+        try:
+            self._client.begin(tail)
+            self._upstream.begin(leftover)
+            self._begin_idle(self._idle_timeout)
+            await self._ended
+        except BaseException:
+            self._abort("shutdown")
+            raise
+        finally:
+            self._stop_timer()
+        return self._reason
+
+    def go_away(self) -> None:
+        """Tell the client, between two frames, that this gateway is going away, and end within END_SECONDS."""
+        self._upstream.closes_with = close_frame(GOING_AWAY)
+        self._upstream.take(b"")
+        self._end_soon("going away")
+
+    # What the sides call.
+
+    def active(self) -> None:
+        """Take that bytes have come from either side."""
+        self._active_at = self._loop.time()
+
+    def half_ended(self, side: "_Side") -> None:
+        """Take that one side sends no more."""
+        self._end_soon(f"{self._name(side)} closed")
+        if side.peer.has_ended:
+            self._client.close()
+            self._upstream.close()
+        else:
+            side.peer.end_writing()
+
+    def lost(self, side: "_Side", exc: BaseException | None) -> None:
+        """Take that one side's connection has ended."""
+        self._end_soon(f"{self._name(side)} closed" if exc is None else f"{self._name(side)} lost")
+        if not side.peer.is_lost:
+            side.peer.close()
+        elif not self._ended.done():
+            self._ended.set_result(None)
+
+    def _name(self, side: "_Side") -> str:
+        return "client" if side is self._client else "upstream"
+
+    def _end_soon(self, reason: str) -> None:
+        if not self._reason:
+            self._reason = reason
+            self._stop_timer()
+            self._timer = self._loop.call_later(END_SECONDS, self._abort, reason)
+
+    def _abort(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._client.abort()
+        self._upstream.abort()
+
+    def _begin_idle(self, seconds: float) -> None:
+        if not self._reason:
+            self._timer = self._loop.call_later(seconds, self._look_idle)
+
+    def _look_idle(self) -> None:
+        left = self._active_at + self._idle_timeout - self._loop.time()
+        if left > 0:
+            self._begin_idle(left)
+            return
+        self._end_soon("idle")
+        self._client.close()
+        self._upstream.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Side(asyncio.BufferedProtocol):
+    """One side's connection. What it sends goes to `peer`. `former` had the transport before, and is told how it fares."""
+
+    __slots__ = ("_former", "_frames", "_tunnel", "closes_with", "has_ended", "is_full", "is_lost", "peer", "received", "transport")
+
+    def __init__(self, tunnel: Tunnel, former: ClientConnection | None) -> None:
+        self._tunnel = tunnel
+        self._former = former
+        self._frames = FrameCounter()
+        self.is_full = False  # it is sent more than it takes
+        self.transport: asyncio.Transport
+        self.peer: _Side
+        self.received = 0
+        self.has_ended = False
+        self.is_lost = False
+        self.closes_with: bytes | None = None  # put behind the frame under way; what comes later goes nowhere
+
+    def begin(self, came: bytes) -> None:
+        """Take what came before, and read on."""
+        self.transport.set_write_buffer_limits(high=0)
+        if came:
+            self.take(came)
+        if self.transport.is_closing():
+            self.connection_lost(None)
+        elif not self.peer.is_full:
+            self.transport.resume_reading()
+
+    def take(self, data: bytes) -> None:
+        """Take what this side has sent."""
+        self.received += len(data)
+        if self.closes_with is None:
+            self._frames.feed(data)
+            self.peer.write(data)
+        elif self.closes_with and (end := self._frames.end_of_frame(data)) is not None:
+            self.peer.write(data[:end] + self.closes_with)
+            self.closes_with = b""
+        elif self.closes_with:
+            self._frames.feed(data)
+            self.peer.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Write what the other side has sent."""
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end_writing(self) -> None:
+        """Pass on that the other side sends no more."""
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def close(self) -> None:
+        """Close when all has been written."""
+        if not self.is_lost:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self.is_lost:
+            self.transport.abort()
+
+    # What the transport calls.
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
+        """Give the loop the room to receive into."""
+        return _ROOM
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what has come."""
+        self._tunnel.active()
+        self.take(bytes(_ROOM[:nbytes]))
+
+    def eof_received(self) -> bool:
+        """Take that this side sends no more; it may still be sent to."""
+        self.has_ended = True
+        self._tunnel.half_ended(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        if self._former is not None:
+            self._former.connection_lost(exc)
+        self._tunnel.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        """Hold the other side up."""
+        self.is_full = True
+        if self._former is not None:
+            self._former.pause_writing()
+        if not self.peer.transport.is_closing():
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the other side go on."""
+        self.is_full = False
+        if self._former is not None:
+            self._former.resume_writing()
+        if not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()

@@ -1,0 +1,85 @@
+"""A request body: how it is framed, and how it goes to the upstream piece by piece, bounded in size and in the pauses between them."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+from msgspec import Struct
+
+from gateway.edge.body import BodyTimeout, BodyTooLarge, ClientLeft
+from gateway.errors import GatewayError
+from gateway.passthrough.framing import Framing
+from gateway.upstream import Connection
+
+_FIRST_EXTRA: Final = 1.0  # a client that waits for 100 has at most so long less to wait
+
+
+class Body(Struct, frozen=True):
+    """A request body as it is announced. `whole` is all of it, if it has come already."""
+
+    framing: Framing
+    length: int | None
+    whole: bytes | None
+
+
+def announced_body(request: web.BaseRequest, max_body: int) -> Body:
+    """Return what is known of the body of a request. Raises BodyTooLarge where that is too large, REQUEST_MALFORMED and ClientLeft."""
+    declared = request.headers.get("Content-Length")
+    length = int(declared) if declared is not None else None
+    if length is not None and length > max_body:
+        raise BodyTooLarge
+    is_chunked = request._message.chunked  # noqa: SLF001  aiohttp tells it nowhere else
+    if not is_chunked and not length:
+        return Body(Framing.NONE, length, b"")
+    content = request.content
+    whole = None
+    if content.is_eof() and content.exception() is None:
+        whole = content.read_nowait(-1)
+        _bound(len(whole), max_body)
+    return Body(Framing.CHUNKED if is_chunked else Framing.LENGTH, length, whole)
+
+
+class Upload:
+    """A body that is still coming, on its way to the upstream. Times are seconds."""
+
+    def __init__(self, request: web.BaseRequest, framing: Framing, *, max_body: int, idle_timeout: float, write_timeout: float) -> None:
+        self._request = request
+        self._framing = framing
+        self._max_body = max_body
+        self._idle_timeout = idle_timeout
+        self._write_timeout = write_timeout
+
+    async def run(self, connection: Connection) -> None:
+        """Send the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED, ClientLeft; of the upstream ConnectionLost, TimeoutError."""
+        connection.transport.set_write_buffer_limits(high=0)  # what it has not taken holds up the client
+        sent, timeout = 0, self._idle_timeout + _FIRST_EXTRA
+        while data := await self._read(timeout):
+            sent += len(data)
+            _bound(sent, self._max_body)
+            await self._send(connection, data)
+            timeout = self._idle_timeout
+        await self._send(connection, b"")
+        connection.finish()
+
+    async def _send(self, connection: Connection, data: bytes) -> None:
+        connection.send(b"".join(self._framing.pack(data, is_last=not data)))
+        async with asyncio.timeout(self._write_timeout):
+            await connection.drain()
+
+    async def _read(self, timeout: float) -> bytes:
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._request.content.readany()
+        except TimeoutError:
+            raise BodyTimeout("body stopped") from None
+        except web.RequestPayloadError as error:
+            if self._request.transport is None:
+                raise ClientLeft from error
+            raise GatewayError("REQUEST_MALFORMED", "bad body framing") from error
+        except (ConnectionError, RuntimeError) as error:  # RuntimeError: aiohttp's word for reading on when the client has left
+            raise ClientLeft from error
+
+
+def _bound(size: int, max_body: int) -> None:
+    if size > max_body:
+        raise BodyTooLarge

@@ -1,0 +1,69 @@
+"""A running gateway in front of scripted upstreams, under both event loops."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.config import ApiRoute, Limits, Upstream
+from tests.passthrough.rig import LIMITS, Rig, StartRig, configuration, route, upstream
+from tests.upstream.peer import Peer, Script, StartPeer
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each asynchronous test of this folder under both loops."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture
+async def start_peer() -> AsyncIterator[StartPeer]:
+    """Start upstreams: `peer = await start_peer(script)`."""
+    peers: list[Peer] = []
+
+    async def start(script: Script, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> Peer:
+        peer = Peer(script)
+        await peer.start(tls=tls, path=path)
+        peers.append(peer)
+        return peer
+
+    yield start
+    for peer in peers:
+        await peer.stop()
+    assert [failure for peer in peers for failure in peer.failures] == []
+
+
+@pytest.fixture
+async def start_rig(start_peer: StartPeer) -> AsyncIterator[StartRig]:
+    """Start gateways: `rig = await start_rig(url)` with one route for all, or with routes and upstreams.
+
+    Afterwards nothing is left of any request, and nothing of it was a bug.
+    """
+    rigs: list[Rig] = []
+
+    async def start(
+        url: str | None = None,
+        *,
+        routes: Sequence[ApiRoute] = (),
+        upstreams: dict[str, Upstream] | None = None,
+        limits: Limits = LIMITS,
+        trusted: Sequence[str] = (),
+        settings: dict[str, Any] | None = None,
+        **route_settings: Any,
+    ) -> Rig:
+        given = upstreams or {"wallet": upstream(url or "http://127.0.0.1:1", **(settings or {}))}
+        rig = Rig(configuration(routes or [route(**route_settings)], given, limits=limits), trusted=trusted)
+        await rig.start()
+        rigs.append(rig)
+        return rig
+
+    yield start
+    for rig in rigs:
+        await rig.stop()
+        assert rig.log.calls == []
+        assert not rig.front.in_flight
+        assert not rig.tunnels
+        assert not any(pool.open for pool in rig.pools.values())

@@ -1,0 +1,227 @@
+"""The gateway's path of the MPP's API in one process: a real edge, real routes and pools, a scripted session check."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.config import (
+    Alipayplus,
+    Api,
+    ApiRoute,
+    Config,
+    CustomerId,
+    Duration,
+    Forward,
+    Limits,
+    Server,
+    Session,
+    Signing,
+    Upstream,
+    UpstreamServer,
+    Verification,
+)
+from gateway.edge.answer import Answer
+from gateway.edge.exchange import Exchange, Recorder
+from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.front import Front
+from gateway.edge.routing import RouteTable
+from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.errors import GatewayError
+from gateway.passthrough.handler import Passthrough
+from gateway.passthrough.tunnel import Tunnel
+from gateway.passthrough.upstreams import SingleServer
+from gateway.passthrough.ways import api_routes, api_ways
+from gateway.session import Check, Identity, RawHeaders
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream import Endpoint, Pool
+
+SDK = "/alipayplus"
+LIMITS = Limits(
+    header_size=2048,  # type: ignore[arg-type]
+    header_timeout=Duration(0.5),
+    idle_timeout=Duration(5),
+    body_idle_timeout=Duration(0.5),
+    write_idle_timeout=Duration(0.5),
+)
+
+
+@dataclass
+class Lines:
+    """Access lines kept in memory."""
+
+    access_enabled: bool = True
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def access(self, fields: dict[str, Any]) -> None:
+        self.lines.append(fields)
+
+
+@dataclass
+class Sessions:
+    """Knows the Authorization `good` (customer 7) and `mad` (forbidden); asked for anything else, says denied, and `down` is unavailable."""
+
+    checked: list[str] = field(default_factory=list)
+    block: asyncio.Event | None = None
+
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+        self.checked.append(request_id)
+        if self.block is not None:
+            await self.block.wait()
+        values = [value for name, value in headers if name.lower() == b"authorization"]
+        match values:
+            case []:
+                return Check("missing", "none", reason="no credential")
+            case [b"good"]:
+                return Check("valid", "call", Identity("customer-7", (("X-Customer-Tier", "gold"),)))
+            case [b"mad"]:
+                return Check("forbidden", "call", reason="forbidden")
+            case [b"down"]:
+                return Check("unavailable", "call", reason="down")
+            case _:
+                return Check("denied", "call", www_authenticate=('Bearer realm="wallet"',), reason="denied")
+
+
+def route(prefix: str = "/", upstream: str = "wallet", **more: Any) -> ApiRoute:
+    return ApiRoute(prefix=prefix, upstream=upstream, **{"session": "none", **more})
+
+
+def upstream(url: str, **more: Any) -> Upstream:
+    times = {"connect_timeout": Duration(1), "response_timeout": Duration(1), "idle_timeout": Duration(1)}
+    return Upstream(servers=(UpstreamServer(url=url),), **{**times, **more})
+
+
+def configuration(routes: Sequence[ApiRoute], upstreams: dict[str, Upstream], *, limits: Limits = LIMITS) -> Config:
+    forward = Forward(url="http://auth.example", customer_id=CustomerId(header="X-Auth-Id"), forward_headers=("X-Customer-Tier",))
+    return Config(
+        server=Server(limits=limits),
+        session=Session(forward=forward),
+        alipayplus=Alipayplus(
+            client_id="T",
+            host=("https://alipayplus.example",),
+            signing=Signing(key_version="1", private_keys={}),
+            verification=Verification(public_keys={"1": Path("none")}),
+        ),
+        api=Api(upstreams=upstreams, routes=tuple(routes)),
+    )
+
+
+class Client:
+    """One connection to the gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def head(self) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+
+    async def read(self, count: int) -> bytes:
+        return await asyncio.wait_for(self.reader.readexactly(count), 10)
+
+    async def until(self, end: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(end), 10)
+
+    async def rest(self) -> bytes:
+        return await asyncio.wait_for(self.reader.read(), 10)
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+class Rig:
+    """A running gateway."""
+
+    def __init__(self, config: Config, *, trusted: Sequence[str] = ()) -> None:
+        assert config.api is not None
+        self.metrics, self.lines, self.sessions = Metrics(), Lines(), Sessions()
+        self.log = structlog.testing.CapturingLogger()
+        self.tunnels: set[Tunnel] = set()
+        self.pools: dict[str, Pool] = {}
+        self.sdk_requests: list[str] = []
+        self._clients: list[Client] = []
+        recorder = Recorder(self.metrics, self.lines)
+        routes = api_routes(config)
+        ways = api_ways(config, routes, {name: self._server(name, each) for name, each in config.api.upstreams.items()}, self.tunnels)
+        api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id")
+        log: Any = self.log
+        self.front = Front(
+            SDK, self._sdk, recorder, self.metrics, log, api=api.handle, routes=RouteTable(routes, SDK), trusted=TrustedProxies(trusted)
+        )
+        limits = config.server.limits
+        self.edge = EdgeServer(
+            self.front.handle,
+            ServerLimits(limits.header_size, limits.header_timeout, limits.idle_timeout, limits.write_idle_timeout),
+            recorder,
+            self.metrics,
+            self.front.unknown_method(lambda _path, _exchange: GatewayError("METHOD_NOT_ALLOWED", "method")),
+        )
+        self._listener: asyncio.Server
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        self._listener = await asyncio.get_running_loop().create_server(self.edge, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        self._listener.close()
+        for client in self._clients:
+            client.writer.transport.abort()
+        await self.edge.shutdown(0)
+        for pool in self.pools.values():
+            await pool.close()
+
+    async def connect(self, first: bytes = b"") -> Client:
+        """Open a connection and send on it."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24))
+        self._clients.append(client)
+        if first:
+            client.send(first)
+        return client
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send on a connection of its own and return all that comes until the gateway closes it."""
+        client = await self.connect(data)
+        try:
+            return await client.rest()
+        finally:
+            client.close()
+
+    async def ended(self, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many requests to be over and return their access lines."""
+        async with asyncio.timeout(10):
+            while len(self.lines.lines) < count:  # noqa: ASYNC110  a line has no event
+                await asyncio.sleep(0.005)
+        return self.lines.lines
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def _server(self, name: str, settings: Upstream) -> SingleServer:
+        keep = settings.keepalive
+        pool = Pool(Endpoint.parse(settings.servers[0].url), idle=keep.idle, age=keep.age, connect_timeout=settings.connect_timeout)
+        self.pools[name] = pool
+
+        def observe(_endpoint: str, outcome: str) -> None:
+            self.metrics.upstream_requests(name, "server", outcome).inc()
+
+        return SingleServer(pool, attempts=settings.retries.attempts, observe=observe)
+
+    async def _sdk(self, request: Any, exchange: Exchange) -> Answer:
+        self.sdk_requests.append(request.raw_path)
+        return Answer(200, b"{}", exchange.request_id)
+
+
+StartRig = Callable[..., Awaitable[Rig]]
