@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
 
 from gateway import __version__
@@ -61,6 +61,7 @@ class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # one more series for each counter, which nobody reads
         self.registry = CollectorRegistry()
         self.requests = self._counter("gateway_requests", "Requests that were answered or broken off", "route", "method", "status")
         self.request_duration = self._histogram(

@@ -18,3 +18,9 @@ def test_the_buckets_show_the_10_s_rule() -> None:
 
 def test_the_build_is_named() -> None:
     assert b"gateway_build_info{" in generate_latest(Metrics().registry)
+
+
+def test_no_series_are_spent_on_creation_times() -> None:
+    metrics = Metrics()
+    metrics.requests("sdk", "POST", "200").inc()
+    assert b"_created" not in generate_latest(metrics.registry)
