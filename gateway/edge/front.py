@@ -26,6 +26,7 @@ from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
 PATH_LOGGED: Final = 1024  # characters
+_REJECTED: Final = {"REQUEST_TOO_LARGE": "body_too_large", "REQUEST_TIMEOUT": "body_timeout"}
 
 Handler = Callable[[web.BaseRequest, Exchange], Awaitable[Reply]]
 SdkHandler = Handler
@@ -156,6 +157,8 @@ class Front:
             return await handler(request, exchange)
         except GatewayError as error:
             exchange.reason = error.reason
+            if error.failure.code in _REJECTED:
+                self._metrics.rejected(_REJECTED[error.failure.code]).inc()
             return failure_answer(error, exchange.request_id, close=error.failure.http_status in (408, 413))
         except ClientLeft:
             exchange.reason = CLIENT_ABORT

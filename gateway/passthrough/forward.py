@@ -109,6 +109,7 @@ class Forward:
     async def _attempt(self, attempts: int) -> bool:
         """Do all of it; False when it is to be done again."""
         lease = await self._acquire(fresh=attempts > 1)
+        self._outcome = "ok"
         try:
             await self._exchange_with(lease)
         except UpstreamError as error:

@@ -62,7 +62,7 @@ class Lines:
 
 @dataclass
 class Sessions:
-    """Knows the Authorization `good` (customer 7) and `mad` (forbidden); asked for anything else, says denied, and `down` is unavailable."""
+    """By Authorization: `good` is customer 7, `mad` forbidden, `down` unavailable, anything else denied."""
 
     checked: list[str] = field(default_factory=list)
     block: asyncio.Event | None = None
