@@ -22,7 +22,6 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
 from gateway.alipayplus.verification import verify_answer
-
 from gateway.upstream import Answer, AnswerInvalid, Connection, Limiter, Pool, UpstreamError
 from gateway.upstream import Unreachable as NoConnection
 
