@@ -61,7 +61,7 @@ class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # one more series for each counter, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which nobody reads
         self.registry = CollectorRegistry()
         self.requests = self._counter("gateway_requests", "Requests that were answered or broken off", "route", "method", "status")
         self.request_duration = self._histogram(
