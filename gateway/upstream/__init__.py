@@ -1,8 +1,9 @@
-"""Calls to other servers: endpoints, a lean HTTP/1.1 connection, pools of kept ones, limits.
+"""Calls to other servers: endpoints, a lean HTTP/1.1 connection, pools of kept ones, clusters of endpoints, limits.
 
 Used by session, alipayplus and passthrough; what a call means is theirs.
 """
 
+from gateway.upstream.cluster import Cluster, ClusterStatus, Full, Lease, NoneAvailable, Observer, Outcome, State
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
@@ -14,13 +15,21 @@ __all__ = [
     "LAST_CHUNK",
     "Answer",
     "AnswerInvalid",
+    "Cluster",
+    "ClusterStatus",
     "Connection",
     "ConnectionLost",
     "Endpoint",
     "Field",
+    "Full",
     "Head",
+    "Lease",
     "Limiter",
+    "NoneAvailable",
+    "Observer",
+    "Outcome",
     "Pool",
+    "State",
     "Unreachable",
     "UpstreamError",
     "chunk",

@@ -5,7 +5,12 @@ What they mean for the caller's own answer (result F or U, which code) is the ca
 
 
 class UpstreamError(Exception):
-    """A call to an upstream has failed. `reason` is a short fixed text that may be logged: never a peer's words."""
+    """A call to an upstream has failed. `reason` is a short fixed text that may be logged: never a peer's words.
+
+    `endpoint` is the label of the one that was tried last, where the call was one to several.
+    """
+
+    endpoint: str | None = None
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
