@@ -32,7 +32,7 @@ from gateway.config.model import (
     UpstreamServer,
     Verification,
 )
-from gateway.config.values import Address, Duration, Secret, Share, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 __all__ = [
     "Address",
@@ -71,5 +71,6 @@ __all__ = [
     "Upstream",
     "UpstreamServer",
     "Verification",
+    "Workers",
     "load",
 ]

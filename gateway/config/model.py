@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from gateway.config import rules
 from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, PathBehind, Shorthand
-from gateway.config.values import Address, Duration, Secret, Share, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 Timeout = Annotated[Duration, Bounds(Duration(0.001), Duration(3600))]
 Span = Annotated[Duration, Bounds(Duration(0), Duration(86400))]
@@ -53,11 +53,17 @@ class Server(Struct, frozen=True, kw_only=True):
     """Where and how clients' requests are taken."""
 
     listen: Annotated[Addresses, Doc("host:port or [v6]:port, or a list of them.")] = (Address("127.0.0.1", 8080),)
-    workers: Annotated[Literal[1], Doc("The number of worker processes; only 1 exists for now.")] = 1
+    workers: Annotated[Workers, Doc("The number of worker processes; auto: one for each CPU that may be used, cgroup limits counted.")] = (
+        Workers(1)
+    )
     trusted_proxies: Annotated[
         Networks, Doc("The addresses and networks whose X-Forwarded-*, X-Request-Id and traceparent count; nobody's by default.")
     ] = ()
-    drain_timeout: Annotated[Span, Doc("After SIGTERM, how long requests may take to end; then what is left is cut.")] = Duration(30)
+    accept_grace: Annotated[Span, Doc("After SIGTERM, how long connections are still accepted, so that load balancers can notice.")] = (
+        Duration(5)
+    )
+    drain_timeout: Annotated[Span, Doc("After accept_grace, how long requests may take to end; then what is left is cut.")] = Duration(30)
+    pid_file: Annotated[File | None, Doc("Where the process writes its id, for gateway reload and gateway stop.")] = None
     limits: Annotated[Limits, Doc("What one client connection may take.")] = field(default_factory=Limits)
 
 

@@ -15,14 +15,14 @@ import yaml
 from gateway.config.rules import Bounds, PathBehind, Text
 from gateway.config.shape import Shape
 from gateway.config.substitution import Resolved
-from gateway.config.values import Address, Duration, Secret, Share, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 YAML: Final = "tag:yaml.org,2002:"
 TEXT: Final = f"{YAML}str"
 NULL: Final = f"{YAML}null"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,14})")
-_PARSED: Final = (Duration, Size, Share, Address)
+_PARSED: Final = (Duration, Size, Share, Workers, Address)
 
 
 class Wrong(Exception):
@@ -52,8 +52,7 @@ def _switch(node: yaml.ScalarNode) -> bool:
 
 def _number(node: yaml.ScalarNode, shape: Shape) -> int:
     if node.tag != f"{YAML}int" or not _WHOLE.fullmatch(node.value):
-        plain = node.value if node.tag == TEXT and _WHOLE.fullmatch(node.value) else None
-        raise Wrong(f"a text, not a number: write {plain} without quotes" if plain else "not a whole number: write it in digits")
+        raise Wrong(_unquoted(node) or "not a whole number: write it in digits")
     number = int(node.value)
     if shape.kind is Literal and number not in shape.args:
         raise Wrong(f"only {' or '.join(map(str, shape.args))} is supported for now: write {shape.args[0]}")
@@ -61,9 +60,17 @@ def _number(node: yaml.ScalarNode, shape: Shape) -> int:
     return number
 
 
+def _unquoted(node: yaml.ScalarNode) -> str | None:
+    """Say what is wrong with a number that was written as a text."""
+    is_quoted = node.tag == TEXT and _WHOLE.fullmatch(node.value)
+    return f"a text, not a number: write {node.value} without quotes" if is_quoted else None
+
+
 def _plain_text(node: yaml.ScalarNode, shape: Shape, resolve: Callable[[str], Resolved]) -> Resolved:
     if node.tag != TEXT and shape.kind not in _PARSED:
         raise Wrong(_in_quotes(node, shape))
+    if shape.kind is Workers and (complaint := _unquoted(node)):
+        raise Wrong(complaint)
     resolved = resolve(node.value)
     if resolved.problems:
         raise Wrong(*resolved.problems)

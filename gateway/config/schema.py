@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from gateway.config.model import Config
 from gateway.config.rules import Bounds, Keys, NotEmpty, OneOrMany, Shorthand, Text
 from gateway.config.shape import Key, Shape, keys_of, shape_of
-from gateway.config.values import Address, Duration, Share, Size
+from gateway.config.values import Address, Duration, Share, Size, Workers
 from gateway.config.written import plain
 
 Schema = dict[str, Any]
@@ -99,6 +99,8 @@ def _scalar(shape: Shape) -> Schema:
         return _choice(shape)
     if shape.kind is Share:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _text(Share.PATTERN)]}
+    if shape.kind is Workers:
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": Workers.MOST}, _text("auto")]}
     return _text(_pattern(shape))
 
 

@@ -1,4 +1,4 @@
-"""The types of configured values: durations, sizes, shares, secrets and addresses, with their form in the file.
+"""The types of configured values: durations, sizes, shares, numbers of processes, secrets and addresses, with their form in the file.
 
 Each reads its written form with `parse` (a ValueError says what would be right) and gives it back with `str`. What a key means and
 which values it may have stands in `gateway.config.model`.
@@ -90,6 +90,26 @@ class Share(float):
         if not re.fullmatch(cls.PATTERN, text):
             raise ValueError(f"write {cls.RIGHT}")
         return cls(text)
+
+
+class Workers(int):
+    """A number of processes, from 1; 0, written `auto`, is one for each CPU that may be used."""
+
+    __slots__ = ()
+    MOST: ClassVar[int] = 256
+    RIGHT: ClassVar[str] = "auto, or a number of processes from 1 to 256"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the written form; raises ValueError."""
+        if text == "auto":
+            return cls(0)
+        if not re.fullmatch("[1-9][0-9]{0,2}", text) or int(text) > cls.MOST:
+            raise ValueError(f"write {cls.RIGHT}")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return f"{int(self)}" if self else "auto"
 
 
 @dataclass(frozen=True, slots=True)

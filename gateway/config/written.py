@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.config.model import Config
 from gateway.config.shape import keys_of
-from gateway.config.values import Address, Duration, Secret, Share, Size
+from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 
 def to_yaml(config: Config) -> str:
@@ -29,6 +29,10 @@ def plain(value: Any) -> Any:
         return [plain(member) for member in value]
     if isinstance(value, Address | Duration | Secret | Size):
         return str(value)
-    if isinstance(value, Share):
-        return float(value)
+    if isinstance(value, Share | Workers):
+        return _number(value)
     return str(value).replace("${", "$${") if isinstance(value, str | Path) else value
+
+
+def _number(value: Share | Workers) -> float | int | str:
+    return float(value) if isinstance(value, Share) else int(value) or str(value)

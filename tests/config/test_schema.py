@@ -44,11 +44,14 @@ def test_the_files_of_the_project_are_valid(file: Path) -> None:
         ("alipayplus__verification__public_keys", '{"*": a.pem}'),
         ("alipayplus__scenes", "{A: {host: [https://a]}}"),
         ("alipayplus__client_id", "a$${b"),
+        ("server__workers", "16"),
+        ("server__workers", "auto"),
+        ("server__workers", "${env:WORKERS}"),
     ],
 )
 def test_good_files_are_valid(files: Files, key: str, raw: str) -> None:
     text = files.text(**{key: raw})
-    files.load(text, environ={"TTL": "1s", "LEVEL": "info", "HOST": "h"})
+    files.load(text, environ={"TTL": "1s", "LEVEL": "info", "HOST": "h", "WORKERS": "4"})
     VALIDATOR.validate(yaml.safe_load(text))
 
 
@@ -58,7 +61,8 @@ def test_good_files_are_valid(files: Files, key: str, raw: str) -> None:
         ("server__lisen", "127.0.0.1:1"),
         ("api", "{}"),
         ("telemetry__log__sample", "1.0"),
-        ("server__workers", "2"),
+        ("server__workers", "0"),
+        ("server__workers", '"2"'),
         ("server__listen", "8080"),
         ("server__listen", "[]"),
         ("server__limits__header_size", "16384"),
