@@ -149,7 +149,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def take_body(self) -> bytes:
         """Return what has come of the body and was not read, without waiting: nothing if there is nothing."""
-        return self._parser.take_body()
+        body = self._parser.take_body()
+        if self._reading_paused:
+            self._resume()
+        return body
 
     def pause(self) -> None:
         """Take nothing more from the peer until `resume`."""
@@ -169,10 +172,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
-        body = parser.take_body()
-        if self._reading_paused:
-            self._resume()
-        return body
+        return self.take_body()
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
         """Hand over the transport after a 101, and what the peer has sent since. Reading is paused: set a protocol, then resume it."""
