@@ -6,6 +6,7 @@ folds what a client chose. Children are kept, since looking one up in prometheus
 
 import platform
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import aiohttp
@@ -30,6 +31,9 @@ REJECT_REASONS: Final = (
     "tls",
     "proxy_protocol",
 )
+
+LINES_DROPPED: Final = "gateway_log_lines_dropped"
+LINES_DROPPED_TEXT: Final = "Log lines that nobody took in time"
 
 # Alipay+ expires a call after 10 s and the gateway gives up at 12 s by default: the buckets tell both from what is merely slow.
 CALL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 7.5, 9, 9.5, 10, 10.5, 11, 12, 13, 15, 20)
@@ -57,8 +61,25 @@ class Family(Generic[Child]):
         return child
 
 
+class ServiceMetrics:
+    """The metrics of the supervisor, in a registry of their own; it adds those of its workers to them."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which nobody reads
+        self.registry = CollectorRegistry()
+        plain = partial(Gauge, registry=self.registry)
+        self.workers = plain("gateway_workers", "Worker processes that serve")
+        self.worker_restarts = Counter("gateway_worker_restarts", "Workers that ended or hung and were replaced", registry=self.registry)
+        self.reload_successful = plain("gateway_config_last_reload_successful", "1 when the newest configuration is the one in use")
+        self.reload_time = plain("gateway_config_last_reload_success_timestamp_seconds", "When the configuration in use was taken up")
+        self.log_lines_dropped = Counter(LINES_DROPPED, LINES_DROPPED_TEXT, registry=self.registry)
+        self.certificate_expiry = Gauge(
+            "gateway_certificate_expiry_timestamp_seconds", "When a certificate in use ends", ["file"], registry=self.registry
+        )
+
+
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one worker, in a registry of their own."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which nobody reads
@@ -87,9 +108,14 @@ class Metrics:
         self.upstream_requests = self._counter(
             "gateway_upstream_requests", "Requests to peers, by what came of them", "upstream", "endpoint", "outcome"
         )
+        self.upstream_healthy = self._gauge(
+            "gateway_upstream_healthy", "1 while an endpoint gets requests: healthy by its checks and not ejected", "upstream", "endpoint"
+        )
+        self.upstream_ejections = self._counter("gateway_upstream_ejections", "Endpoints left alone after failures", "upstream")
+        self.upstream_retries = self._counter("gateway_upstream_retries", "Requests tried once more", "upstream")
         self.connections = self._plain_gauge("gateway_connections", "Connections of clients")
         self.rejected = self._counter("gateway_rejected", "What was refused before it was routed", "reason")
-        self.log_lines_dropped = Counter("gateway_log_lines_dropped", "Log lines that nobody took in time", registry=self.registry)
+        self.log_lines_dropped = Counter(LINES_DROPPED, LINES_DROPPED_TEXT, registry=self.registry)
         self.key_info = self._gauge("gateway_key_info", "The keys in use", "use", "key_version", "fingerprint")
         self.build_info = self._gauge("gateway_build_info", "The build that runs", "version", "python", "aiohttp")
         self._begin()
