@@ -1,6 +1,7 @@
 """The configuration: the model of the file, the loader that lists every fault, the checks between keys."""
 
 from gateway.config.faults import ConfigError, Fault
+from gateway.config.listener import Listener
 from gateway.config.loader import Loaded, load
 from gateway.config.model import (
     Admin,
@@ -24,6 +25,7 @@ from gateway.config.model import (
     Scene,
     SdkProxy,
     Server,
+    ServerTls,
     Session,
     Signing,
     Telemetry,
@@ -54,6 +56,7 @@ __all__ = [
     "Introspection",
     "Keepalive",
     "Limits",
+    "Listener",
     "Loaded",
     "Log",
     "PrivateKey",
@@ -62,6 +65,7 @@ __all__ = [
     "SdkProxy",
     "Secret",
     "Server",
+    "ServerTls",
     "Session",
     "Share",
     "Signing",

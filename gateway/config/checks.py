@@ -14,6 +14,7 @@ from gateway.config.model import Config, CustomerId, Forward, Introspection, Tls
 from gateway.config.values import Address, Duration
 
 ALIPAYPLUS_EXPIRY: Final = Duration(10)  # protocol section 2: Alipay+ expires a call after 10 s
+UNIX_PATH_LENGTH: Final = 107  # bytes; the 108 of sun_path less the one that ends it
 _ANY_V4, _ANY_V6 = "0.0.0.0", "::"  # noqa: S104  # compared with, not listened on
 
 _FORWARD: Final = ("session", "forward")
@@ -83,13 +84,16 @@ def identity_comes_once(config: Config) -> Iterator[Fault]:
 
 
 def identity_is_not_claimed(config: Config) -> Iterator[Fault]:
-    """Warn where the auth service would see the identity header, in which a client can claim to be anybody."""
+    """Warn where the auth service would see a header of the gateway's own, in which a client can claim to be anybody."""
     forward = config.session.forward
     if forward is None:
         return
-    path = (*_FORWARD, "request_headers")
-    if config.session.identity_header.lower() in _lower(forward.request_headers):
+    path, sent = (*_FORWARD, "request_headers"), _lower(forward.request_headers)
+    if config.session.identity_header.lower() in sent:
         yield Fault(path, "the auth service gets a customer id of the client's own making: remove the identity header", warning=True)
+    tls = config.server.tls
+    if tls is not None and tls.subject_header is not None and tls.subject_header.lower() in sent:
+        yield Fault(path, "the auth service gets a subject of the client's own making: remove the subject header", warning=True)
 
 
 def forward_tls(config: Config) -> Iterator[Fault]:
@@ -133,8 +137,35 @@ def signing_key_exists(config: Config) -> Iterator[Fault]:
 
 def listeners_are_apart(config: Config) -> Iterator[Fault]:
     """Keep the operators' listener apart from the clients' addresses."""
-    if any(_overlap(address, config.admin.listen) for address in config.server.listen):
+    if any(listener.address is not None and _overlap(listener.address, config.admin.listen) for listener in config.server.listen):
         yield Fault(("admin", "listen"), "server.listen has this address already: write another port")
+
+
+def unix_paths_fit(config: Config) -> Iterator[Fault]:
+    """Demand paths of unix sockets that the system can take (unix(7))."""
+    for index, listener in enumerate(config.server.listen):
+        if listener.path is not None and len(bytes(listener.path)) > UNIX_PATH_LENGTH:
+            yield Fault(("server", "listen", index), f"longer than the {UNIX_PATH_LENGTH} bytes that a unix socket's path may have")
+
+
+def proxies_are_named(config: Config) -> Iterator[Fault]:
+    """Demand to know whose PROXY header counts."""
+    if config.server.proxy_protocol and not config.server.trusted_proxies:
+        message = "nobody may send a PROXY header: write in trusted_proxies whose counts, or remove this key"
+        yield Fault(("server", "proxy_protocol"), message)
+
+
+def subject_is_verified(config: Config) -> Iterator[Fault]:
+    """Let the MPP's API get a client certificate's subject under a name of its own, and only where one is asked for."""
+    tls = config.server.tls
+    if tls is None or tls.subject_header is None:
+        return
+    path = ("server", "tls", "subject_header")
+    if tls.client_ca is None:
+        yield Fault(path, "never set, since no client is asked for a certificate: write client_ca too, or remove this key")
+    forwarded = config.session.forward.forward_headers if config.session.forward is not None else ()
+    if tls.subject_header.lower() in _lower((config.session.identity_header, *forwarded)):
+        yield Fault(path, "says who the customer is already: write another name")
 
 
 def drain_outlasts_requests(config: Config) -> Iterator[Fault]:
@@ -188,6 +219,9 @@ RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     timeout_outlasts_alipayplus,
     signing_key_exists,
     listeners_are_apart,
+    unix_paths_fit,
+    proxies_are_named,
+    subject_is_verified,
     drain_outlasts_requests,
     routes_have_upstreams,
     upstreams_are_sound,

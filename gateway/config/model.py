@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Struct, field
 
-from gateway.config import rules
+from gateway.config import listener, rules
+from gateway.config.listener import Listener
 from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, PathBehind, Shorthand
 from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
@@ -25,7 +26,7 @@ RequestHeaderName = Annotated[str, rules.REQUEST_HEADER_NAME]
 CookieName = Annotated[str, rules.COOKIE_NAME]
 Url = Annotated[str, rules.URL]
 Origin = Annotated[str, rules.ORIGIN]
-Addresses = Annotated[tuple[Address, ...], OneOrMany(), Distinct()]
+Listeners = Annotated[tuple[Annotated[Listener, PathBehind(listener.UNIX)], ...], OneOrMany(), Distinct(ignore_case=False)]
 Origins = Annotated[tuple[Origin, ...], OneOrMany(), Distinct()]
 HeaderNames = Annotated[tuple[HeaderName, ...], Distinct()]
 RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distinct()]
@@ -37,8 +38,9 @@ CookieNames = Annotated[tuple[CookieName, ...], NotEmpty(), Distinct(ignore_case
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one client connection may take."""
+    """How many connections of clients there may be, and what one of them may take."""
 
+    connections: Annotated[Count, Doc("For each worker; above it, connections wait until one ends.")] = 8000
     header_size: Annotated[Size, Bounds(Size(1 << 10), Size(1 << 20)), Doc("Request line and all header fields together; more is 431.")] = (
         Size(16 << 10)
     )
@@ -49,13 +51,34 @@ class Limits(Struct, frozen=True, kw_only=True):
     write_idle_timeout: Annotated[Timeout, Doc("How long a client may take nothing of its answer.")] = Duration(30)
 
 
+class ServerTls(Struct, frozen=True, kw_only=True):
+    """TLS (1.2 and later) towards clients."""
+
+    certificate: Annotated[File, Doc("Our certificate with its chain (PEM).")]
+    private_key: Annotated[File, Doc("The private key of our certificate (PEM, without a password).")]
+    client_ca: Annotated[
+        File | None, Doc("Clients are asked for a certificate, and one that they show is verified with these CA certificates (PEM).")
+    ] = None
+    subject_header: Annotated[
+        RequestHeaderName | None,
+        Doc("The header in which the MPP's API gets the subject of a verified client certificate (RFC 4514); the client's own is removed."),
+    ] = None
+
+
 class Server(Struct, frozen=True, kw_only=True):
     """Where and how clients' requests are taken."""
 
-    listen: Annotated[Addresses, Doc("host:port or [v6]:port, or a list of them.")] = (Address("127.0.0.1", 8080),)
+    listen: Annotated[Listeners, Doc("host:port, [v6]:port, unix:PATH or fd:NAME (socket activation), or a list of them.")] = (
+        Listener(Address("127.0.0.1", 8080)),
+    )
+    unix_mode: Annotated[Annotated[str, rules.MODE], Doc("The mode of unix sockets: who may connect.")] = "0660"
     workers: Annotated[Workers, Doc("The number of worker processes; auto: one for each CPU that may be used, cgroup limits counted.")] = (
         Workers(1)
     )
+    proxy_protocol: Annotated[
+        bool, Doc("Connections from trusted_proxies must begin with a PROXY header (v1 or v2), which tells the client; none else may.")
+    ] = False
+    tls: Annotated[ServerTls | None, Doc("TLS towards clients; without it, plain HTTP.")] = None
     trusted_proxies: Annotated[
         Networks, Doc("The addresses and networks whose X-Forwarded-*, X-Request-Id and traceparent count; nobody's by default.")
     ] = ()
@@ -64,7 +87,7 @@ class Server(Struct, frozen=True, kw_only=True):
     )
     drain_timeout: Annotated[Span, Doc("After accept_grace, how long requests may take to end; then what is left is cut.")] = Duration(30)
     pid_file: Annotated[File | None, Doc("Where the process writes its id, for gateway reload and gateway stop.")] = None
-    limits: Annotated[Limits, Doc("What one client connection may take.")] = field(default_factory=Limits)
+    limits: Annotated[Limits, Doc("How many connections there may be, and what one of them may take.")] = field(default_factory=Limits)
 
 
 class Admin(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,8 @@ def check_permissions(config: Config) -> Iterator[Fault]:
 def _private_keys(config: Config) -> Iterator[tuple[KeyPath, Path]]:
     for version, key in config.alipayplus.signing.private_keys.items():
         yield ("alipayplus", "signing", "private_keys", version), key.file
+    if config.server.tls is not None:
+        yield ("server", "tls", "private_key"), config.server.tls.private_key
     sections: tuple[tuple[KeyPath, Alipayplus | Forward | Introspection | None], ...] = (
         (("alipayplus",), config.alipayplus),
         (("session", "forward"), config.session.forward),

@@ -182,3 +182,4 @@ KEY_VERSION: Final = Text(r"(?!\*$)[!-+\--<>-~]{1,64}", 'printable ASCII without
 KEY_VERSION_OR_ANY: Final = Text(r"[!-+\--<>-~]{1,64}", 'printable ASCII without space, "," and "=", or "*" for every version not listed')
 SCENE: Final = Text(r"[ -~]{1,64}", "1 to 64 printable ASCII characters")
 FILE: Final = Text(r".+", "the path of a file")
+MODE: Final = Text(r"0[0-7]{3}", "an octal mode such as 0660")

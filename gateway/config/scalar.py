@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from gateway.config.listener import Listener
 from gateway.config.rules import Bounds, PathBehind, Text
 from gateway.config.shape import Shape
 from gateway.config.substitution import Resolved
@@ -22,7 +23,7 @@ TEXT: Final = f"{YAML}str"
 NULL: Final = f"{YAML}null"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,14})")
-_PARSED: Final = (Duration, Size, Share, Workers, Address)
+_PARSED: Final = (Duration, Size, Share, Workers, Address, Listener)
 
 
 class Wrong(Exception):
@@ -91,7 +92,7 @@ def _in_quotes(node: yaml.ScalarNode, shape: Shape) -> str:
 
 def _text(resolved: Resolved, shape: Shape, directory: Path) -> Any:
     if shape.kind in _PARSED:
-        return _parsed(resolved, shape)
+        return _parsed(resolved, shape, directory)
     if shape.kind is Secret:
         return Secret(resolved.text)
     if shape.kind is Literal and resolved.text not in shape.args:
@@ -104,12 +105,13 @@ def _text(resolved: Resolved, shape: Shape, directory: Path) -> Any:
 
 
 def _absolute(text: str, behind: PathBehind | None, directory: Path) -> str:
-    return f"{behind.opening}{directory / text.removeprefix(behind.opening)}" if behind and text.startswith(behind.opening) else text
+    path = text.removeprefix(behind.opening) if behind and text.startswith(behind.opening) else ""
+    return f"{behind.opening}{directory / path}" if behind and path else text
 
 
-def _parsed(resolved: Resolved, shape: Shape) -> Any:
+def _parsed(resolved: Resolved, shape: Shape, directory: Path) -> Any:
     try:
-        value = shape.kind.parse(resolved.text)
+        value = shape.kind.parse(_absolute(resolved.text, shape.rule(PathBehind), directory))
     except ValueError as error:
         raise Wrong(
             f"not the right form after substitution: it must be {shape.kind.RIGHT}" if resolved.substituted else str(error)

@@ -6,6 +6,7 @@ It knows each key by itself; the rules between keys are known to `gateway check`
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from gateway.config.listener import Listener
 from gateway.config.model import Config
 from gateway.config.rules import Bounds, Keys, NotEmpty, OneOrMany, Shorthand, Text
 from gateway.config.shape import Key, Shape, keys_of, shape_of
@@ -118,6 +119,7 @@ def _pattern(shape: Shape) -> str | None:
     if shape.kind in {Duration, Size}:
         positive: str = shape.kind.POSITIVE if bounds and bounds.least > 0 else shape.kind.PATTERN
         return positive
-    if shape.kind is Address:
-        return Address.PATTERN
+    if shape.kind in {Address, Listener}:
+        pattern: str = shape.kind.PATTERN
+        return pattern
     return rule.pattern if rule and shape.kind in {str, Path} else None

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from gateway.config.listener import Listener
 from gateway.config.model import Config
 from gateway.config.shape import keys_of
 from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
@@ -31,7 +32,7 @@ def plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Share | Workers):
         return _number(value)
-    return str(value).replace("${", "$${") if isinstance(value, str | Path) else value
+    return str(value).replace("${", "$${") if isinstance(value, str | Path | Listener) else value
 
 
 def _number(value: Share | Workers) -> float | int | str:

@@ -63,7 +63,7 @@ def run(path: Path) -> int:
 
 async def _serve(config: Config, metrics: Metrics, logs: Logs) -> int:
     async with AsyncExitStack() as stack:
-        sockets = [_listen(address, stack) for address in config.server.listen]
+        sockets = [_listen(listener.address, stack) for listener in config.server.listen if listener.address is not None]
         admin_socket = _listen(config.admin.listen, stack)
         parts = await stack.enter_async_context(runtime.running(config, metrics, logs))
         stop = _watch_signals()

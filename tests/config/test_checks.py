@@ -71,6 +71,28 @@ INTROSPECTION = "{url: https://idp.internal/introspect, client_id: g, client_sec
         pytest.param({"admin__listen": "127.0.0.1:8080"}, "admin.listen: server.listen has this address already", id="E1-listen-same"),
         pytest.param({"admin__listen": "0.0.0.0:8080"}, "admin.listen: server.listen has this address already", id="E1-listen-any"),
         pytest.param({"admin__listen": '"[::]:8080"'}, "admin.listen: server.listen has this address already", id="E1-listen-any-v6"),
+        pytest.param(
+            {"server__listen": "[127.0.0.1:1, unix:/" + "x" * 107 + "]"},
+            "server.listen[1]: longer than the 107 bytes that a unix socket's path may have",
+            id="E1-unix-path",
+        ),
+        pytest.param(
+            {"server__proxy_protocol": "true"},
+            "server.proxy_protocol: nobody may send a PROXY header: write in trusted_proxies whose counts, or remove this key",
+            id="E1-proxy-protocol-of-nobody",
+        ),
+        pytest.param(
+            {"server__tls": "{certificate: a, private_key: b, subject_header: X-Subject}"},
+            "server.tls.subject_header: never set, since no client is asked for a certificate: write client_ca too, or remove this key",
+            id="E1-subject-of-nobody",
+        ),
+        pytest.param(
+            {"server__tls": "{certificate: a, private_key: b, client_ca: c, subject_header: x-customer-ID}"},
+            "server.tls.subject_header: says who the customer is already: write another name",
+            id="E1-subject-is-identity",
+        ),
+        pytest.param({"server__tls": "{certificate: a}"}, "server.tls.private_key: required: The private key", id="E1-server-key"),
+        pytest.param({"server__tls": "{private_key: a}"}, "server.tls.certificate: required: Our certificate", id="E1-server-certificate"),
     ],
 )
 def test_E1_a_broken_rule_is_a_fault(files: Files, changes: dict[str, str | None], fault: str) -> None:
@@ -78,7 +100,13 @@ def test_E1_a_broken_rule_is_a_fault(files: Files, changes: dict[str, str | None
 
 
 def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -> None:
-    for listen, admin in (("127.0.0.1:1", "127.0.0.2:1"), ("127.0.0.1:0", "127.0.0.1:0"), ("0.0.0.0:1", '"[::1]:1"'), ("a:1", "b:1")):
+    for listen, admin in (
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("0.0.0.0:1", '"[::1]:1"'),
+        ("a:1", "b:1"),
+        ("unix:a", "a:1"),
+    ):
         files.load(files.text(server__listen=listen, admin__listen=admin))
 
 
@@ -96,6 +124,13 @@ def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -
         (
             {"session__forward__request_headers": "[x-customer-ID]"},
             "session.forward.request_headers: warning: the auth service gets a customer id of the client's own making",
+        ),
+        (
+            {
+                "session__forward__request_headers": "[x-subject]",
+                "server__tls": "{certificate: a, private_key: b, client_ca: c, subject_header: X-Subject}",
+            },
+            "session.forward.request_headers: warning: the auth service gets a subject of the client's own making",
         ),
     ],
 )

@@ -24,6 +24,7 @@ def test_E2_a_key_readable_by_others_is_a_warning(files: Files, key: str, mode: 
     text = files.text(
         alipayplus__signing__private_keys=f'{{"1": {key}}}',
         alipayplus__tls=tls,
+        server__tls=tls,
         session__forward__url="https://a",
         session__forward__tls=tls,
     )
@@ -31,6 +32,7 @@ def test_E2_a_key_readable_by_others_is_a_warning(files: Files, key: str, mode: 
     assert {fault.path for fault in warnings} == {
         ("alipayplus", "signing", "private_keys", "1"),
         ("alipayplus", "tls", "private_key"),
+        ("server", "tls", "private_key"),
         ("session", "forward", "tls", "private_key"),
     }
     assert all(f"mode {mode:04o}" in fault.message for fault in warnings)

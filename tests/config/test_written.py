@@ -6,7 +6,8 @@ from gateway.config.written import to_yaml
 from tests.config.files import Files
 
 FULL = {
-    "server__listen": '[127.0.0.1:1, "[::1]:2"]',
+    "server__listen": '[127.0.0.1:1, "[::1]:2", "unix:/run/$${a", fd:web]',
+    "server__unix_mode": '"0600"',
     "session__forward": None,
     "session__introspection": "{url: 'https://a/x?y=$${z', client_id: '007', client_secret: hunter2, timeout: 1500ms}",
     "alipayplus__scenes": "{A b: {host: https://a}}",
@@ -29,7 +30,7 @@ def test_secrets_are_masked(files: Files) -> None:
 def test_values_are_written_as_in_the_file(files: Files) -> None:
     changes = FULL | {"session__introspection": "{url: https://a, client_id: '007', client_secret: s, timeout: 1500ms}"}
     written = yaml.safe_load(to_yaml(files.load(files.text(**changes)).config))
-    assert written["server"]["listen"] == ["127.0.0.1:1", "[::1]:2"]
+    assert written["server"]["listen"] == ["127.0.0.1:1", "[::1]:2", "unix:/run/$${a", "fd:web"]
     assert written["session"]["introspection"]["timeout"] == "1500ms"
     assert written["session"]["introspection"]["client_id"] == "007"
     assert written["alipayplus"]["max_response"] == "1536KiB"
