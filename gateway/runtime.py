@@ -3,12 +3,11 @@
 The only module that knows all parts. It opens no listener and handles no signal: `gateway.server` does.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from ssl import SSLContext
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -27,13 +26,14 @@ from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
-from gateway.passthrough.upstreams import SingleServer, Upstream
 from gateway.passthrough.ways import api_routes, api_ways, check_api
 from gateway.sdkproxy.handler import SdkProxy
 from gateway.session import Sessions
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream import Endpoint, Limiter, Pool, tls
+from gateway.upstream import Cluster, Limiter, tls
+from gateway.upstream.configured import alipayplus_cluster, api_cluster
+from gateway.upstream.watch import Watch, show_health
 
 CLOCK_OFFSET_WARNING: Final = 30.0  # seconds
 CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
@@ -71,6 +71,7 @@ class Runtime:
     front: Front
     edge: EdgeServer
     tunnels: set[Tunnel]
+    clusters: tuple[Cluster, ...]
 
 
 @asynccontextmanager
@@ -79,7 +80,13 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
     async with AsyncExitStack() as stack:
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
-        client = _alipayplus(config.alipayplus, ring, metrics, stack)
+        hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
+        upstreams = _upstreams(config, metrics, logs.log)
+        clusters = (*hosts.values(), *upstreams.values())
+        for cluster in clusters:
+            await stack.enter_async_context(cluster)
+        show_health(metrics, clusters)
+        client = _client(config.alipayplus, ring, hosts, metrics)
         sessions = await _sessions(config, metrics, stack)
         recorder = Recorder(metrics, logs)
         sdk = SdkProxy(
@@ -93,7 +100,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
-        ways = api_ways(config, routes, _upstreams(config, metrics, stack), tunnels)
+        ways = api_ways(config, routes, upstreams, tunnels)
         front = Front(
             config.sdk_proxy.path_prefix,
             sdk.handle,
@@ -113,7 +120,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             front.unknown_method(sdk.unknown_method),
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, Health(), front, edge, tunnels)
+        yield Runtime(config, metrics, Health(), front, edge, tunnels, clusters)
 
 
 async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:
@@ -122,46 +129,31 @@ async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> 
     return sessions
 
 
-def _alipayplus(config: Alipayplus, ring: KeyRing, metrics: Metrics, stack: AsyncExitStack) -> Client:
+def _hosts(config: Alipayplus, watch: Watch) -> dict[tuple[str, ...], Cluster]:
+    """Build a cluster for each list of hosts that the configuration has; scenes with the same list share it."""
     context = tls.client_context(config.tls)
+    lists = dict.fromkeys([config.host, *(scene.host for scene in config.scenes.values())])
+    return {hosts: alipayplus_cluster(hosts, config, context, watch) for hosts in lists}
+
+
+def _client(config: Alipayplus, ring: KeyRing, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)
     metrics.queue_length.set_function(lambda: limiter.waiting)
-    pools = partial(_pools, config, context, stack)
     return Client(
         ring,
-        pools(config.host),
-        hosts={name: pools(scene.host) for name, scene in config.scenes.items()},
+        hosts[config.host],
+        scenes={name: hosts[scene.host] for name, scene in config.scenes.items()},
         limiter=limiter,
         timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
         max_response=config.max_response,
         allow_unsigned_failures=config.verification.allow_unsigned_failures,
-        observe=partial(_count_upstream, metrics, "alipayplus"),
     )
 
 
-def _pools(config: Alipayplus, context: SSLContext, stack: AsyncExitStack, hosts: Iterable[str]) -> list[Pool]:
-    pools = []
-    for host in hosts:
-        server_name = config.tls.server_name if config.tls else None
-        endpoint = Endpoint.parse(host, tls=context, server_name=server_name, proxy=config.proxy)
-        pool = Pool(endpoint, idle=config.keepalive.idle, age=config.keepalive.age, connect_timeout=config.connect_timeout)
-        stack.push_async_callback(pool.close)
-        pools.append(pool)
-    return pools
-
-
-def _upstreams(config: Config, metrics: Metrics, stack: AsyncExitStack) -> dict[str, Upstream]:
-    upstreams: dict[str, Upstream] = {}
-    for name, upstream in config.api.upstreams.items() if config.api else ():
-        url = upstream.servers[0].url
-        context = tls.client_context(upstream.tls) if url.startswith("https:") else None
-        endpoint = Endpoint.parse(url, tls=context, server_name=upstream.tls.server_name if upstream.tls else None)
-        kept = upstream.keepalive
-        pool = Pool(endpoint, idle=kept.idle, age=kept.age, connect_timeout=upstream.connect_timeout, limit=kept.connections)
-        stack.push_async_callback(pool.close)
-        upstreams[name] = SingleServer(pool, attempts=upstream.retries.attempts, observe=partial(_count_upstream, metrics, name))
-    return upstreams
+def _upstreams(config: Config, metrics: Metrics, log: FilteringBoundLogger) -> dict[str, Cluster]:
+    configured = config.api.upstreams if config.api else {}
+    return {name: api_cluster(name, upstream, Watch(name, metrics, log)) for name, upstream in configured.items()}
 
 
 def _count_upstream(metrics: Metrics, upstream: str, endpoint: str, outcome: str) -> None:

@@ -5,11 +5,11 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.alipayplus.errors import (
     ConnectionLost,
@@ -22,7 +22,7 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
 from gateway.alipayplus.verification import verify_answer
-from gateway.upstream import Answer, AnswerInvalid, Connection, Limiter, Pool, UpstreamError
+from gateway.upstream import Answer, AnswerInvalid, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
 from gateway.upstream import Unreachable as NoConnection
 
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
@@ -42,13 +42,6 @@ class Call:
     clock_offset: float | None = None
 
 
-class Observer(Protocol):
-    """Counts what came of each request to an endpoint: ok, error, timeout, unreachable or invalid."""
-
-    def __call__(self, endpoint: str, outcome: str) -> None:
-        """Count one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds: `total` from the first byte sent to the last byte of the answer, `connect` over all hosts, `queue` for a place."""
@@ -61,32 +54,30 @@ class Timeouts:
 class Client:
     """Signs and sends SDK requests.
 
-    `hosts` are the pools of each scene that has hosts of its own, `default` those of all others, in order of preference. The next
-    one is tried only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4).
+    `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
+    only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4).
     """
 
     def __init__(
         self,
         ring: KeyRing,
-        default: Sequence[Pool],
+        default: Cluster,
         *,
-        hosts: Mapping[str, Sequence[Pool]],
+        scenes: Mapping[str, Cluster],
         limiter: Limiter,
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
-        observe: Observer = lambda _endpoint, _outcome: None,
         now: Callable[[], float] = monotonic,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ring = ring
-        self._default = tuple(default)
-        self._hosts = {scene: tuple(pools) for scene, pools in hosts.items()}
+        self._default = default
+        self._scenes = dict(scenes)
         self._limiter = limiter
         self._timeouts = timeouts
         self._max_response = max_response
         self._allow_unsigned_failures = allow_unsigned_failures
-        self._observe = observe
         self._now = now
         self._wall_clock = wall_clock
 
@@ -99,7 +90,7 @@ class Client:
         body = encode_request(header, data, customer_id)
         await self._take_place(call)
         try:
-            answer = await self._exchange(body, self._hosts.get(scene or "", self._default), call)
+            answer = await self._exchange(body, self._scenes.get(scene or "", self._default), call)
         finally:
             self._limiter.release()
         return self._verify(answer, call)
@@ -113,41 +104,36 @@ class Client:
         finally:
             call.phases["queue"] = self._now() - begun
 
-    async def _exchange(self, body: bytes, pools: Sequence[Pool], call: Call) -> Answer:
+    async def _exchange(self, body: bytes, hosts: Cluster, call: Call) -> Answer:
         deadline = self._now() + self._timeouts.connect
         while True:
             begun = self._now()
-            pool, connection = await self._connect(pools, deadline, call)
+            lease = await self._connect(hosts, deadline - begun, call)
             connected = self._now() - begun
             try:
-                return await self._send(pool, connection, body, call, connected)
+                return await self._send(hosts, lease, body, call, connected)
             except NoConnection as error:  # a kept connection that had ended: not a byte was written
                 call.sent = "not_sent"
-                if not connection.reused:
+                if not lease.connection.reused:
                     raise Unreachable(error.reason) from error
 
-    async def _connect(self, pools: Sequence[Pool], deadline: float, call: Call) -> tuple[Pool, Connection]:
-        reason = "no connection"
-        for position, pool in enumerate(pools):
-            call.endpoint = pool.endpoint.name
-            share = (deadline - self._now()) / (len(pools) - position)
-            try:
-                async with asyncio.timeout(max(share, 0)):
-                    return pool, await pool.acquire()
-            except NoConnection as error:
-                reason = error.reason
-            except TimeoutError:
-                reason = "connect timeout"
-            self._observe(pool.endpoint.name, "unreachable")
-        raise Unreachable(reason)
+    async def _connect(self, hosts: Cluster, timeout: float, call: Call) -> Lease:
+        try:
+            lease = await hosts.acquire(timeout=timeout)
+        except NoConnection as error:
+            call.endpoint = error.endpoint
+            raise Unreachable(error.reason) from error
+        call.endpoint = lease.endpoint.name
+        return lease
 
-    async def _send(self, pool: Pool, connection: Connection, body: bytes, call: Call, connected: float) -> Answer:
-        head = self._signed_head(pool, body, call)
-        begun, sent_at, outcome = self._now(), self._wall_clock(), "error"
+    async def _send(self, hosts: Cluster, lease: Lease, body: bytes, call: Call, connected: float) -> Answer:
+        head = self._signed_head(lease.endpoint, body, call)
+        outcome: Outcome = "abandoned"
+        begun, sent_at = self._now(), self._wall_clock()
         call.sent = "unknown"
         try:
             async with asyncio.timeout(self._timeouts.total):
-                answer = await connection.exchange(head, body, limit=self._max_response, method="POST")
+                answer = await lease.connection.exchange(head, body, limit=self._max_response, method="POST")
         except TimeoutError:
             outcome = "timeout"
             raise TimedOut("no whole answer in time") from None
@@ -158,6 +144,7 @@ class Client:
             outcome = "invalid"
             raise ResponseInvalid(error.reason) from error
         except UpstreamError as error:
+            outcome = "error"
             raise ConnectionLost(error.reason) from error
         else:
             outcome = "ok"
@@ -165,10 +152,9 @@ class Client:
             return answer
         finally:
             call.phases["alipayplus"] = connected + self._now() - begun
-            pool.release(connection)
-            self._observe(pool.endpoint.name, outcome)
+            hosts.release(lease, outcome)
 
-    def _signed_head(self, pool: Pool, body: bytes, call: Call) -> bytes:
+    def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
         begun = self._now()
         time = self._wall_clock().isoformat(timespec="seconds")
         key = self._ring.signing
@@ -177,7 +163,7 @@ class Client:
         call.phases["sign"] = self._now() - begun
         return (
             f"POST {URI} HTTP/1.1\r\n"
-            f"Host: {pool.endpoint.authority}\r\n"
+            f"Host: {endpoint.authority}\r\n"
             "Content-Type: application/json; charset=UTF-8\r\n"
             f"Client-Id: {self._ring.client_id}\r\n"
             f"Request-Time: {time}\r\n"

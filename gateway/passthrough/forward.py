@@ -23,15 +23,35 @@ from gateway.passthrough.headers import HeaderRules, RequestHeaders, host_value
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.upload import Body, Upload
-from gateway.passthrough.upstreams import Lease, Outcome, Upstream
-from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Field, Head, Unreachable, UpstreamError
+from gateway.upstream import (
+    AnswerInvalid,
+    Cluster,
+    Connection,
+    ConnectionLost,
+    Field,
+    Full,
+    Head,
+    Lease,
+    NoneAvailable,
+    Outcome,
+    Unreachable,
+    UpstreamError,
+)
 from gateway.upstream.message import SWITCHING_PROTOCOLS
+from gateway.upstream.retry import may_repeat
 
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110, 9.2.2
 OWN_CONTINUE: Final = 1.0  # seconds; as long as clients wait themselves (RFC 9110, 10.1.1)
 _CONTINUE: Final = 100
 _FIRST_ERROR: Final = 400
 _UPGRADE_REQUIRED: Final = 426
+# What a failure of the upstream is to the client, and what it is to the upstream; the first that fits.
+_FAILURES: Final[tuple[tuple[type[UpstreamError], str, Outcome], ...]] = (
+    (AnswerInvalid, "UPSTREAM_RESPONSE_INVALID", "invalid"),
+    (Full, "OVERLOADED", "unreachable"),
+    (NoneAvailable, "UPSTREAM_UNAVAILABLE", "unreachable"),
+    (Unreachable, "UPSTREAM_UNREACHABLE", "unreachable"),
+    (UpstreamError, "UPSTREAM_CONNECTION_LOST", "error"),
+)
 
 
 class Timeouts(Struct, frozen=True):
@@ -45,7 +65,7 @@ class Timeouts(Struct, frozen=True):
 class Way(Struct, frozen=True, eq=False):
     """What a route does with its requests. `tunnels` holds those that are open."""
 
-    upstream: Upstream
+    upstream: Cluster
     host_header: str
     request_headers: RequestHeaders
     response_rules: HeaderRules
@@ -86,6 +106,7 @@ class Forward:
         self._upstream: Connection | None = None
         self._begun = 0.0
         self._failure: BaseException | None = None
+        self._unknown: GatewayError | None = None  # the failure of an attempt that may have been executed
         self._outcome: Outcome = "ok"
         self._heard = False  # of an answer; the request is not repeated then
 
@@ -97,25 +118,24 @@ class Forward:
         self._begun = self._loop.time()
         self._client.on_lost = self._client_left
         try:
-            attempts = 1
-            while not await self._attempt(attempts):
-                attempts += 1
+            lease = await self._acquire(None)
+            while not await self._attempt(lease):
+                lease = await self._acquire(lease)
             await self._finish()
         finally:
             self._client.on_lost = None
             self._note_answered()
         return self._reply
 
-    async def _attempt(self, attempts: int) -> bool:
+    async def _attempt(self, lease: Lease) -> bool:
         """Do all of it; False when it is to be done again."""
-        lease = await self._acquire(fresh=attempts > 1)
         self._outcome = "ok"
         try:
             await self._exchange_with(lease)
         except UpstreamError as error:
             if self._failure is None:
-                self._failure, self._outcome = _judge(error)
-                if self._may_repeat(error, lease.connection) and self._way.upstream.may_repeat(attempts):
+                self._judge(error, lease.connection)
+                if self._may_repeat(error, lease.connection) and self._way.upstream.may_repeat(lease):
                     self._failure = None
                     return False
             self._break_off(error)
@@ -128,11 +148,12 @@ class Forward:
             self._way.upstream.release(lease, self._outcome)
         return True
 
-    async def _acquire(self, *, fresh: bool) -> Lease:
+    async def _acquire(self, after: Lease | None) -> Lease:
         try:
-            lease = await self._way.upstream.acquire(fresh=fresh)
+            lease = await self._way.upstream.acquire(after=after)
         except Unreachable as error:
-            raise GatewayError("UPSTREAM_UNREACHABLE", f"upstream: {error.reason}") from error
+            self._exchange.endpoint = error.endpoint or self._exchange.endpoint
+            raise (self._unknown or _failure(error)[0]) from error
         self._exchange.endpoint = lease.endpoint.name
         self._upstream = lease.connection
         return lease
@@ -323,11 +344,19 @@ class Forward:
     def _note_answered(self) -> None:
         self._exchange.phases.setdefault("upstream", self._loop.time() - self._begun)
 
+    def _judge(self, error: UpstreamError, connection: Connection) -> None:
+        """Keep what an attempt failed by; that another one was not even sent does not undo it."""
+        failure, self._outcome = _failure(error)
+        if connection.sent:
+            self._unknown = failure
+        self._failure = self._unknown or failure
+
     def _may_repeat(self, error: UpstreamError, connection: Connection) -> bool:
         """Whether the request may be sent again: surely nothing was sent, or it changes nothing to send it twice."""
-        if self._heard or not isinstance(error, (Unreachable, ConnectionLost)):
+        if not isinstance(error, (Unreachable, ConnectionLost)):
             return False
-        return not connection.sent or (self._body.framing is Framing.NONE and self._request.method in IDEMPOTENT)
+        has_body = self._body.framing is not Framing.NONE
+        return may_repeat(self._request.method, has_body=has_body, sent=connection.sent, response_begun=self._heard)
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -343,11 +372,6 @@ def _upgrade(head: Head) -> bytes:
     return b", ".join([value for name, value in head.fields if name.lower() == b"upgrade"])
 
 
-def _judge(error: UpstreamError) -> tuple[GatewayError, Outcome]:
-    """Return what a failure of the upstream is to the client, and what it is to the upstream."""
-    reason = f"upstream: {error.reason}"
-    if isinstance(error, AnswerInvalid):
-        return GatewayError("UPSTREAM_RESPONSE_INVALID", reason), "invalid"
-    if isinstance(error, Unreachable):
-        return GatewayError("UPSTREAM_UNREACHABLE", reason), "unreachable"
-    return GatewayError("UPSTREAM_CONNECTION_LOST", reason), "error"
+def _failure(error: UpstreamError) -> tuple[GatewayError, Outcome]:
+    code, outcome = next((code, outcome) for kind, code, outcome in _FAILURES if isinstance(error, kind))
+    return GatewayError(code, f"upstream: {error.reason}"), outcome

@@ -8,7 +8,7 @@ from gateway.edge.routes import Route, route_faults
 from gateway.passthrough.forward import Timeouts, Way
 from gateway.passthrough.headers import HeaderRules, RequestHeaders
 from gateway.passthrough.tunnel import Tunnel
-from gateway.passthrough.upstreams import Upstream
+from gateway.upstream import Cluster
 
 Direction = Literal["request_headers", "response_headers"]
 _DIRECTIONS: Final[tuple[Direction, Direction]] = ("request_headers", "response_headers")
@@ -19,7 +19,7 @@ def api_routes(config: Config) -> tuple[Route, ...]:
     return tuple(_route(route) for route in config.api.routes) if config.api is not None else ()
 
 
-def api_ways(config: Config, routes: tuple[Route, ...], upstreams: Mapping[str, Upstream], tunnels: set[Tunnel]) -> dict[Route, Way]:
+def api_ways(config: Config, routes: tuple[Route, ...], upstreams: Mapping[str, Cluster], tunnels: set[Tunnel]) -> dict[Route, Way]:
     """Return what each of the routes (those of `api_routes`) does with a request. `upstreams` has every configured one."""
     if config.api is None:
         return {}
@@ -58,7 +58,7 @@ def _route(route: ApiRoute) -> Route:
     )
 
 
-def _way(config: Config, route: ApiRoute, upstreams: Mapping[str, Upstream], tunnels: set[Tunnel]) -> Way:
+def _way(config: Config, route: ApiRoute, upstreams: Mapping[str, Cluster], tunnels: set[Tunnel]) -> Way:
     assert config.api is not None
     upstream = config.api.upstreams[route.upstream]
     return Way(

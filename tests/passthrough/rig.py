@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.errors import GatewayError
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
-from gateway.passthrough.upstreams import SingleServer
 from gateway.passthrough.ways import api_routes, api_ways
 from gateway.session import Check, Identity, RawHeaders
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream import Endpoint, Pool
+from gateway.upstream import Cluster, Pool
+from gateway.upstream.configured import api_cluster
+from gateway.upstream.watch import Watch, show_health
 
 SDK = "/alipayplus"
 LIMITS = Limits(
@@ -146,12 +148,15 @@ class Rig:
         self.metrics, self.lines, self.sessions = Metrics(), Lines(), Sessions()
         self.log = structlog.testing.CapturingLogger()
         self.tunnels: set[Tunnel] = set()
-        self.pools: dict[str, Pool] = {}
+        self.turns = structlog.testing.CapturingLogger()
+        self.clusters = {name: self._cluster(name, each) for name, each in config.api.upstreams.items()}
+        show_health(self.metrics, self.clusters.values())
         self.sdk_requests: list[str] = []
         self._clients: list[Client] = []
+        self._running = AsyncExitStack()
         recorder = Recorder(self.metrics, self.lines)
         routes = api_routes(config)
-        ways = api_ways(config, routes, {name: self._server(name, each) for name, each in config.api.upstreams.items()}, self.tunnels)
+        ways = api_ways(config, routes, self.clusters, self.tunnels)
         api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id")
         log: Any = self.log
         self.front = Front(
@@ -172,7 +177,19 @@ class Rig:
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pool of the first server of each upstream."""
+        return {name: cluster.members[0].pool for name, cluster in self.clusters.items()}
+
+    @property
+    def server(self) -> str:
+        """The label of the wallet's first server."""
+        return self.pools["wallet"].name
+
     async def start(self) -> None:
+        for cluster in self.clusters.values():
+            await self._running.enter_async_context(cluster)
         self._listener = await asyncio.get_running_loop().create_server(self.edge, "127.0.0.1", 0)
 
     async def stop(self) -> None:
@@ -180,8 +197,7 @@ class Rig:
         for client in self._clients:
             client.writer.transport.abort()
         await self.edge.shutdown(0)
-        for pool in self.pools.values():
-            await pool.close()
+        await self._running.aclose()
 
     async def connect(self, first: bytes = b"") -> Client:
         """Open a connection and send on it."""
@@ -209,15 +225,9 @@ class Rig:
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
-    def _server(self, name: str, settings: Upstream) -> SingleServer:
-        keep = settings.keepalive
-        pool = Pool(Endpoint.parse(settings.servers[0].url), idle=keep.idle, age=keep.age, connect_timeout=settings.connect_timeout)
-        self.pools[name] = pool
-
-        def observe(_endpoint: str, outcome: str) -> None:
-            self.metrics.upstream_requests(name, "server", outcome).inc()
-
-        return SingleServer(pool, attempts=settings.retries.attempts, observe=observe)
+    def _cluster(self, name: str, settings: Upstream) -> Cluster:
+        log: Any = self.turns
+        return api_cluster(name, settings, Watch(name, self.metrics, log))
 
     async def _sdk(self, request: Any, exchange: Exchange) -> Answer:
         self.sdk_requests.append(request.raw_path)

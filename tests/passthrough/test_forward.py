@@ -430,7 +430,7 @@ async def test_D1_a_refused_connection_is_502_and_nothing_was_sent(start_rig: St
     assert b'"resultStatus":"F"' in raw
     client.send(GET)
     assert failure(await client.until(b"}")) == (502, b"UPSTREAM_UNREACHABLE")
-    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint="server", outcome="unreachable") == 2
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="unreachable") == 2
 
 
 async def test_D1_no_headers_in_time_is_504_and_the_upstream_is_released(start_rig: StartRig, start_peer: StartPeer) -> None:
@@ -449,7 +449,7 @@ async def test_D1_no_headers_in_time_is_504_and_the_upstream_is_released(start_r
     assert failure(raw) == (504, b"UPSTREAM_TIMEOUT")
     assert b'"resultStatus":"U"' in raw
     await asyncio.wait_for(ended.wait(), 5)
-    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint="server", outcome="timeout") == 1
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="timeout") == 1
 
 
 async def test_D1_the_time_for_headers_begins_when_the_request_is_sent(start_rig: StartRig, start_peer: StartPeer) -> None:
@@ -536,7 +536,7 @@ async def test_D2_an_answer_that_breaks_off_is_cut_off(
     (line,) = await rig.ended()
     assert line["status"] == 200
     assert line["reason"].startswith("upstream: ")
-    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint="server", outcome="ok") == 0
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="ok") == 0
 
 
 async def test_D6_a_body_that_stops_is_cut_off_at_the_idle_timeout(start_rig: StartRig, start_peer: StartPeer) -> None:
@@ -591,7 +591,7 @@ async def test_D6_a_client_that_leaves_releases_the_upstream(
     (line,) = await rig.ended()
     assert line["reason"] == "client_abort"
     assert line["status"] == (200 if when == "in-the-answer" else 499)
-    assert sum(rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint="server", outcome=o) for o in OUTCOMES) == 0
+    assert sum(rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome=o) for o in OUTCOMES) == 0
 
 
 OUTCOMES = ("ok", "error", "timeout", "unreachable", "invalid")
@@ -635,7 +635,7 @@ async def test_a_get_on_a_connection_that_has_just_ended_is_sent_again(start_rig
     client.send(GET)
     assert (await client.head()).startswith(b"HTTP/1.1 200 ")
     assert [call.received.count(b"GET /") for call in peer.calls] == [2, 1]
-    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint="server", outcome="error") == 1
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="error") == 1
 
 
 @pytest.mark.parametrize(
