@@ -136,6 +136,9 @@ class Connection(RequestHandler):
         """Feed the parser, unless the head that `data` belongs to is over its limit."""
         if self._refused:
             return
+        if self._upgraded:  # another protocol follows, if it is agreed upon
+            super().data_received(data)
+            return
         in_head = self._payload.is_eof()
         if in_head:
             refused = self._refuse_head(data)

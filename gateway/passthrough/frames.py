@@ -30,7 +30,7 @@ class FrameCounter:
         while position < size:
             length = _frame_length(data, position)
             if length is None:
-                self._header = data[position:]
+                self._header, self._left = data[position:], 0
                 return
             position += length
         self._left = position - size
