@@ -99,7 +99,7 @@ class AccessLog(Protocol):
 
     access_enabled: bool
 
-    def access(self, fields: dict[str, Any]) -> None:
+    def access(self, line: msgspec.Struct) -> None:
         """Write one access line."""
 
 
@@ -110,16 +110,20 @@ class Logs:
         self._out, self._err = Sink(out, on_drop=on_drop), Sink(err, on_drop=on_drop)
         self.access_enabled = config.access
         level = _LEVELS[config.level]
-        self._access = _wrap(self._out, config.format, level=0, limited=False)
-        self.log = _wrap(self._err, config.format, level=level, limited=True)
+        self._console = structlog.dev.ConsoleRenderer(timestamp_key="time") if config.format == "console" else None
+        self.log = _wrap(self._err, self._console, level)
         self._hash = customer_hash(config.customer_hash_key)
         self._forward = _Forward(self.log)
         logging.basicConfig(handlers=[self._forward], level=logging.WARNING, force=True)
 
-    def access(self, fields: dict[str, Any]) -> None:
-        """Write one access line."""
-        if self.access_enabled:
-            self._access.info("request", **fields)
+    def access(self, line: msgspec.Struct) -> None:
+        """Write one access line. As JSON it is encoded at once: it is made of our own fields only, and there is one for each request."""
+        if not self.access_enabled:
+            return
+        if self._console is None:
+            self._out.write(msgspec.json.encode(line) + b"\n")
+        else:
+            self._out.write(self._console(None, "info", msgspec.to_builtins(line)).encode("utf-8", "backslashreplace") + b"\n")
 
     def customer(self, customer_id: str) -> str | None:
         """Return the keyed hash under which this customer stands in the log, or None where no key is configured."""
@@ -140,13 +144,16 @@ def customer_hash(key: Secret | None) -> Callable[[str], str] | None:
     return lambda customer_id: blake2b(customer_id.encode(), key=secret, digest_size=8).hexdigest()
 
 
-def _wrap(sink: Sink, style: str, *, level: int, limited: bool) -> FilteringBoundLogger:
-    renderer: Any = structlog.dev.ConsoleRenderer(timestamp_key="time") if style == "console" else structlog.processors.JSONRenderer(_json)
-    steps: list[Any] = [RepeatLimit()] if limited else []
-    steps += [structlog.processors.add_log_level] if limited else []
+def _wrap(sink: Sink, console: structlog.dev.ConsoleRenderer | None, level: int) -> FilteringBoundLogger:
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Lines(sink),
-        processors=[*steps, add_time, show_exception, renderer],
+        processors=[
+            RepeatLimit(),
+            structlog.processors.add_log_level,
+            add_time,
+            show_exception,
+            console or structlog.processors.JSONRenderer(_json),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         context_class=dict,
         cache_logger_on_first_use=True,

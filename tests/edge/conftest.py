@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from aiohttp import web
@@ -25,8 +26,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def access(self, fields: dict[str, Any]) -> None:
-        self.lines.append(fields)
+    def access(self, line: msgspec.Struct) -> None:
+        self.lines.append(msgspec.to_builtins(line))
 
 
 async def echo(request: web.BaseRequest, exchange: Exchange) -> Answer:

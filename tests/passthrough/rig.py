@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from msgspec import Struct, to_builtins
+
 from gateway.config import (
     Alipayplus,
     Api,
@@ -58,8 +60,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def access(self, fields: dict[str, Any]) -> None:
-        self.lines.append(fields)
+    def access(self, line: Struct) -> None:
+        self.lines.append(to_builtins(line))
 
 
 @dataclass
