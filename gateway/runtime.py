@@ -107,6 +107,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             recorder,
             metrics,
             logs.log,
+            sdk_target=sdk.target,
             api=Passthrough(ways, sessions, metrics, identity_header=config.session.identity_header).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),
             trusted=TrustedProxies(config.server.trusted_proxies),

@@ -31,6 +31,10 @@ class TrustedProxies:
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks = tuple(ip_network(text) for text in networks)
 
+    def __bool__(self) -> bool:
+        """Whether anybody is trusted."""
+        return bool(self._networks)
+
     def trusts(self, address: str) -> bool:
         """Whether an address is one of a trusted proxy; what is no IP address (the peer on a unix socket) never is."""
         parsed = _ip(address) if self._networks else None

@@ -18,7 +18,7 @@ from gateway.edge.answer import Answer, Reply, failure_answer
 from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
-from gateway.edge.routing import COMMON_METHODS, Match, RouteTable
+from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
 from gateway.edge.server import SLOW_READER, UNIX, Connection, UnknownMethod, client_address
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target
@@ -46,7 +46,11 @@ ApiHandler = Callable[[Arrival, web.BaseRequest, Exchange], Awaitable[Reply]]
 
 
 class Front:
-    """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes."""
+    """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes.
+
+    `sdk_target` is the target of the SDK's one resource: most requests are for it, and where no proxy is trusted they need no more of
+    routing than that it is exactly this.
+    """
 
     def __init__(
         self,
@@ -56,17 +60,20 @@ class Front:
         metrics: Metrics,
         log: FilteringBoundLogger,
         *,
+        sdk_target: str | None = None,
         api: ApiHandler | None = None,
         routes: RouteTable | None = None,
         trusted: TrustedProxies | None = None,
     ) -> None:
         self._routes = routes or RouteTable((), prefix)
         self._sdk = sdk
+        self._sdk_target = sdk_target if not trusted else None
         self._api = api
         self._trusted = trusted or TrustedProxies()
         self._recorder = recorder
         self._metrics = metrics
         self._log = log
+        self._in_flight: dict[str, int] = {}
         self.in_flight = 0
         self.draining = False
         self.idle = asyncio.Event()
@@ -76,9 +83,7 @@ class Front:
         """Answer one request; the answer has been written when this returns."""
         exchange = Exchange(method=request.method, client=client_address(request.protocol))
         handler = self._receive(request, exchange)
-        gauge = self._metrics.in_flight(exchange.route)
-        gauge.inc()
-        self._enter()
+        self._enter(exchange.route)
         try:
             answer = await self._answer(handler, request, exchange)
             await self._send(request, exchange, answer)
@@ -86,8 +91,7 @@ class Front:
             exchange.reason = exchange.reason or "shutdown"
             raise
         finally:
-            gauge.dec()
-            self._leave()
+            self._leave(exchange.route)
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer
@@ -97,6 +101,9 @@ class Front:
         reason = "bad_request"
         try:
             check_framing(request)
+            if request.raw_path == self._sdk_target and not request._message.upgrade:  # noqa: SLF001  as below
+                exchange.route = SDK.label
+                return self._sdk
             reason = "bad_target"
             arrival = self._arrive(request, exchange)
         except GatewayError as error:
@@ -187,11 +194,16 @@ class Front:
         elif (refused_unread and not unasked and not await discard_body(request)) or connection.is_last:
             connection.close()
 
-    def _enter(self) -> None:
+    def _enter(self, route: str) -> None:
+        if route not in self._in_flight:
+            self._in_flight[route] = 0
+            self._metrics.in_flight(route).set_function(lambda: self._in_flight[route])
+        self._in_flight[route] += 1
         self.in_flight += 1
         self.idle.clear()
 
-    def _leave(self) -> None:
+    def _leave(self, route: str) -> None:
+        self._in_flight[route] -= 1
         self.in_flight -= 1
         if not self.in_flight:
             self.idle.set()

@@ -23,7 +23,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 class SdkProxy:
-    """Handles every request below the SDK's path prefix."""
+    """Handles every request below the SDK's path prefix. `target` is that of the one resource there is."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class SdkProxy:
         on_clock_offset: Callable[[float], None] = lambda _: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._path = prefix + ENDPOINT
+        self.target = prefix + ENDPOINT
         self._limits = limits
         self._sessions = sessions
         self._client = client
@@ -84,12 +84,12 @@ class SdkProxy:
     def unknown_method(self, path: str, exchange: Exchange) -> GatewayError:
         """Return the refusal of a method that the parser does not know, for the SDK path's own resource or another."""
         exchange.sdk = sdk = SdkRecord()
-        error = _wrong_method() if path.partition("?")[0] == self._path else GatewayError("NOT_FOUND", "no such SDK path")
+        error = _wrong_method() if path.partition("?")[0] == self.target else GatewayError("NOT_FOUND", "no such SDK path")
         self._note_failure(sdk, error.failure.code)
         return error
 
     def _refuse_by_head(self, request: web.BaseRequest) -> None:
-        if request.raw_path.partition("?")[0] != self._path:
+        if request.raw_path.partition("?")[0] != self.target:
             raise GatewayError("NOT_FOUND", "no such SDK path")
         if request.method != "POST":
             raise _wrong_method()

@@ -107,6 +107,13 @@ async def test_a_connection_that_never_speaks_is_closed_without_an_answer(start_
     assert edge.lines.lines == []
 
 
+async def test_a_kept_connection_is_closed_without_an_answer_when_it_has_been_idle_too_long(start_edge: Any) -> None:
+    edge = await start_edge(header_timeout=0.1, idle_timeout=0.4)
+    raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % PATH)
+    assert raw.count(b"HTTP/1.1") == 1
+    assert [line["status"] for line in edge.lines.lines] == [200]
+
+
 async def test_A6_an_oversize_chunked_body_is_413_and_closed(start_edge: Any) -> None:
     edge = await start_edge()
     chunk = b"400\r\n" + b"x" * 1024 + b"\r\n"
