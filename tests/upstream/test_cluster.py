@@ -226,14 +226,14 @@ async def test_D1_the_only_endpoint_is_not_tried_twice_when_it_refuses(rig: Rig)
 
 async def test_D1_one_that_does_not_shake_hands_in_time_is_passed_over(start_peer: StartPeer, rig: Rig, silent: str) -> None:
     urls, (good,) = await start_peers(start_peer, 1)
-    cluster = await rig([silent, *urls], balance="ordered", attempts=1, connect_timeout=0.05)
+    cluster = await rig([silent, *urls], balance="ordered", attempts=1, connect_timeout=0.5)
     assert (await cluster.acquire()).endpoint.name == good
 
 
 async def test_C1_a_timeout_for_all_is_shared_among_those_left(start_peer: StartPeer, rig: Rig, silent: str) -> None:
     urls, (good,) = await start_peers(start_peer, 1)
     cluster = await rig([silent, *urls], balance="ordered", attempts=1)
-    assert (await cluster.acquire(timeout=0.1)).endpoint.name == good
+    assert (await cluster.acquire(timeout=1)).endpoint.name == good
     cluster = await rig([silent], attempts=1)
     with pytest.raises(Unreachable, match="connect timeout"):
         await cluster.acquire(timeout=0.05)

@@ -20,7 +20,7 @@ async def test_an_api_upstream_is_built_as_configured(start_peer: StartPeer, tmp
         servers=(model.UpstreamServer(url=peer.url, weight=3), model.UpstreamServer(url=f"unix:{path}", backup=True)),
         balance="round_robin",
         connections=2,
-        connect_timeout=Duration(0.05),
+        connect_timeout=Duration(0.5),
         retries=model.Retries(attempts=1),
         health_check=model.HealthCheck(path="/healthz", unhealthy=2),
     )
