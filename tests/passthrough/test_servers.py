@@ -158,7 +158,7 @@ async def test_when_all_servers_are_full_a_request_waits_and_is_then_refused(sta
         call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     peer = await start_peer(script)
-    rig = await start_rig(upstreams=servers(peer.url, connections=1, connect_timeout=Duration(1)))
+    rig = await start_rig(upstreams=servers(peer.url, connections=1, connect_timeout=Duration(0.5), response_timeout=Duration(30)))
     held = asyncio.create_task(body(rig))
     await until(lambda: len(peer.calls) == 1)
     assert await failure(rig) == (503, "OVERLOADED", "F", True)
