@@ -303,7 +303,11 @@ class Upstream(Struct, frozen=True, kw_only=True):
     response_timeout: Annotated[Timeout, Doc("From the last byte of the request to the end of the answer's headers.")] = Duration(30)
     idle_timeout: Annotated[Timeout, Doc("Between two reads of a body; on a tunnel (WebSocket), of both directions.")] = Duration(60)
     connections: Annotated[Count, Doc("How many there may be at once, per server.")] = 512
-    keepalive: Annotated[ApiKeepalive, Doc("Which connections are kept for the next request.")] = field(default_factory=ApiKeepalive)
+    keepalive: Annotated[
+        ApiKeepalive,
+        Shorthand("connections"),
+        Doc("Which connections are kept for the next request; a number is how many."),
+    ] = field(default_factory=ApiKeepalive)
     retries: Annotated[Retries, Doc("When a request is sent again.")] = field(default_factory=Retries)
     health_check: Annotated[HealthCheck | None, Doc("Checks of its servers by requests of our own.")] = None
     ejection: Annotated[Ejection, Doc("When a server that fails is left alone.")] = field(default_factory=Ejection)

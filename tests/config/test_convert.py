@@ -37,6 +37,13 @@ def test_paths_count_from_the_folder_of_the_file(files: Files) -> None:
     assert absolute.private_keys["1"].file == Path("/keys/a.pem")
 
 
+def test_the_number_of_kept_connections_may_stand_for_their_section(files: Files) -> None:
+    upstreams = "{w: {servers: [http://127.0.0.1:8082], keepalive: 256}}"
+    api = _config(files, api=f"{{upstreams: {upstreams}, routes: [{{prefix: /, upstream: w}}]}}").api
+    assert api is not None
+    assert (api.upstreams["w"].keepalive.connections, api.upstreams["w"].keepalive.idle) == (256, Duration(20))
+
+
 def test_a_list_may_be_written_as_its_only_element(files: Files) -> None:
     assert _config(files, server__listen="0.0.0.0:1").server.listen == (Listener(Address("0.0.0.0", 1)),)
     listed = _config(files, server__listen='[0.0.0.0:1, "[::1]:2", unix:run/gateway.sock, fd:web]').server.listen
