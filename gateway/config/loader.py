@@ -44,6 +44,14 @@ def load(path: Path, checks: Sequence[Check] = (), *, environ: Mapping[str, str]
     return Loaded(config, located)
 
 
+def read_partly(path: Path, *, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read as much of a file as can be read, for those who look for single keys in what may be faulty otherwise.
+
+    Whatever looks at a value that could not be read raises Unreadable. Raises ConfigError where the file is no YAML at all.
+    """
+    return Converter(path.absolute().parent, environ).convert(compose(path, read_text(path)))
+
+
 def _unknown(known: Iterable[Fault], found: Iterable[Fault]) -> list[Fault]:
     places = {(fault.path, fault.warning) for fault in known}
     return [fault for fault in found if (fault.path, fault.warning) not in places]

@@ -46,6 +46,11 @@ def resolve(text: str, directory: Path, environ: Mapping[str, str]) -> Resolved:
     return Resolved(replaced, substituted=True, problems=tuple(problems))
 
 
+def named_files(text: str, directory: Path) -> tuple[Path, ...]:
+    """Return the files that a text, or a whole configuration file, names as `${file:PATH}`, whether they are there or not."""
+    return tuple(directory / name for escaped, kind, name in _PLACE.findall(text) if not escaped and kind == "file")
+
+
 class _Unresolved(Exception):
     """A place that cannot be resolved; its text says why."""
 
