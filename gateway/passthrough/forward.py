@@ -332,6 +332,7 @@ class Forward:
         assert failure is not None
         if reply.has_begun:
             reply.cut()
+            self._exchange.status = reply.status
         if reply.has_begun and isinstance(failure, ClientLeft):
             reply.sent = False
         elif reply.has_begun and isinstance(failure, GatewayError):

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -18,8 +19,8 @@ ASK = (
     b"Origin: http://a\r\n\r\n"
 )
 SWITCH = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-    b"Sec-WebSocket-Protocol: chat\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
 )
 
 
@@ -139,6 +140,7 @@ async def test_D7_an_upstream_that_closes_closes_the_client(start_rig: StartRig,
     rig = await start_rig((await start_peer(script)).url)
     client = await opened(rig)
     assert await client.rest() == b"bye"
+    client.close()
     (line,) = await rig.ended()
     assert line["reason"] == "upstream closed"
 
@@ -152,9 +154,7 @@ def upstream_resets(_client: Client, call: Call) -> None:
 
 
 @pytest.mark.parametrize("who", [client_resets, upstream_resets])
-async def test_D7_a_side_that_dies_ends_the_other(
-    start_rig: StartRig, start_peer: StartPeer, who: Callable[[Client, Call], None]
-) -> None:
+async def test_D7_a_side_that_dies_ends_the_other(start_rig: StartRig, start_peer: StartPeer, who: Callable[[Client, Call], None]) -> None:
     ended = asyncio.Event()
 
     async def script(call: Call) -> None:
@@ -168,10 +168,8 @@ async def test_D7_a_side_that_dies_ends_the_other(
     who(client, peer.calls[0])
     async with asyncio.timeout(5):
         if who is upstream_resets:
-            try:
+            with suppress(ConnectionResetError):
                 assert await client.rest() == b""
-            except ConnectionResetError:
-                pass
         await ended.wait()
         await rig.ended()
 
@@ -189,9 +187,7 @@ async def test_D7_what_one_side_still_sends_reaches_a_side_that_sends_no_more(st
     assert len(await client.rest()) == 300_000
 
 
-async def test_D7_a_side_that_does_not_end_is_cut_off(
-    start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_D7_a_side_that_does_not_end_is_cut_off(start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.passthrough.tunnel.END_SECONDS", 0.2)
 
     async def script(call: Call) -> None:
@@ -252,9 +248,7 @@ async def test_a_tunnel_is_not_idle_while_either_side_sends(start_rig: StartRig,
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", 200, id="D8-200"),
     ],
 )
-async def test_D8_a_refusal_of_the_upgrade_is_passed_on(
-    start_rig: StartRig, start_peer: StartPeer, answer: bytes, status: int
-) -> None:
+async def test_D8_a_refusal_of_the_upgrade_is_passed_on(start_rig: StartRig, start_peer: StartPeer, answer: bytes, status: int) -> None:
     async def script(call: Call) -> None:
         await call.read_head()
         call.write(answer)
@@ -376,6 +370,7 @@ async def test_a_tunnel_can_be_told_that_the_gateway_goes_away(start_rig: StartR
     assert half + await client.read(56) == frame(b"x" * 100) + b"\x88\x02\x03\xe9"
     client.send(b"\x88\x82--")
     assert await client.rest() == b""
+    client.close()
     (line,) = await rig.ended()
     assert line["reason"] == "going away"
 
@@ -394,10 +389,8 @@ async def test_a_stop_ends_tunnels(start_rig: StartRig, start_peer: StartPeer) -
     rig = await start_rig((await start_peer(echo)).url)
     client = await opened(rig)
     await rig.edge.shutdown(0.01)
-    try:
+    with suppress(ConnectionResetError):
         assert await client.rest() == b""
-    except ConnectionResetError:
-        pass
     (line,) = await rig.ended()
     assert line["status"] == 101
 
