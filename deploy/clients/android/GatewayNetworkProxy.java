@@ -1,0 +1,252 @@
+package com.example.wallet;
+
+import com.example.alipayplus.sdk.HttpProxyRequestInfo;
+import com.example.alipayplus.sdk.HttpProxyResponseInfo;
+import com.example.alipayplus.sdk.NetworkProxy;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InterruptedIOException;
+import java.io.OutputStream;
+import java.net.HttpURLConnection;
+import java.net.MalformedURLException;
+import java.net.SocketTimeoutException;
+import java.net.URL;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.Map;
+import org.json.JSONException;
+import org.json.JSONObject;
+
+/**
+ * Hands the requests of the Alipay+ SDK to the wallet's gateway, and its answers to the SDK.
+ *
+ * <p>A call is sent once. Neither this class nor the platform repeats it, with one exception: after HTTP 401, where nothing was
+ * executed, the login is renewed and the call is sent once more. Every failure is null, because the SDK takes any object for a
+ * success; the {@link Listener} learns what it was. One instance serves all scenes and all threads but the main one.
+ */
+public final class GatewayNetworkProxy implements NetworkProxy {
+
+    /** The user's login at the wallet. A RuntimeException of these methods fails the call with {@link #NOT_SENT}. */
+    public interface Login {
+        /** Gives the headers that prove the login, such as Authorization or Cookie. Asked for every call, on many threads at once. */
+        Map<String, String> headers();
+
+        /** Renews the login, which the gateway refused; false if only the user can. Never on two threads at once; may block. */
+        boolean renew();
+    }
+
+    /** Learns of every failure, on the thread of the call, before the SDK does. It must not throw. */
+    public interface Listener {
+        /**
+         * @param code resultCode of the gateway's answer, or {@link #NOT_SENT} or {@link #NO_ANSWER}
+         * @param message for logs, not for the user; holds nothing of the request
+         * @param requestId finds the call in the gateway's log; null without an answer
+         */
+        void onFailure(String code, String message, String requestId);
+    }
+
+    /** Nothing was sent: no connection, a login that cannot be had, or strings that are no Unicode text. */
+    public static final String NOT_SENT = "NOT_SENT";
+
+    /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */
+    public static final String NO_ANSWER = "NO_ANSWER";
+
+    /** Bytes; the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response). */
+    private static final int MAX_ANSWER = 5 * 1024 * 1024;
+
+    private final URL endpoint;
+    private final int connectTimeout;
+    private final int readTimeout;
+    private final Login login;
+    private final Listener listener;
+    private final Object renewal = new Object();
+
+    /**
+     * @param baseUrl the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus
+     * @param connectTimeout milliseconds
+     * @param readTimeout milliseconds; more than all the gateway's own deadlines together, as `gateway check` prints them
+     * @param listener or null
+     */
+    public GatewayNetworkProxy(String baseUrl, int connectTimeout, int readTimeout, Login login, Listener listener)
+            throws MalformedURLException {
+        this.endpoint = new URL(baseUrl + "/v1/sdkProxy");
+        this.connectTimeout = connectTimeout;
+        this.readTimeout = readTimeout;
+        this.login = login;
+        this.listener = listener;
+    }
+
+    @Override
+    public HttpProxyResponseInfo sendHttpRequest(HttpProxyRequestInfo request) {
+        try {
+            return responseInfo(send(encode(request)));
+        } catch (Failure failure) {
+            return failed(failure.code, failure.getMessage(), failure.requestId);
+        } catch (RuntimeException error) { // of the login; what may come after sending is a Failure
+            return failed(NOT_SENT, nameOf(error), null);
+        }
+    }
+
+    private HttpProxyResponseInfo failed(String code, String message, String requestId) {
+        if (listener != null) {
+            listener.onFailure(code, message, requestId);
+        }
+        return null;
+    }
+
+    private Answer send(byte[] body) throws Failure {
+        Map<String, String> headers = new HashMap<>(login.headers());
+        Answer answer = post(body, headers);
+        return answer.status == 401 && isRenewed(headers) ? post(body, login.headers()) : answer;
+    }
+
+    /** Of calls that are refused at the same time one renews the login, and the others find another one than was refused. */
+    private boolean isRenewed(Map<String, String> refused) {
+        synchronized (renewal) {
+            return !refused.equals(login.headers()) || login.renew();
+        }
+    }
+
+    private Answer post(byte[] body, Map<String, String> headers) throws Failure {
+        HttpURLConnection connection = connect(body.length, headers);
+        try {
+            try (OutputStream out = connection.getOutputStream()) {
+                out.write(body);
+            }
+            return read(connection);
+        } catch (IOException | RuntimeException error) { // old platforms throw the latter too
+            connection.disconnect(); // only here: an answer that was read to its end leaves a connection to use again
+            keepInterrupt(error);
+            throw new Failure(NO_ANSWER, nameOf(error), null);
+        }
+    }
+
+    private HttpURLConnection connect(int length, Map<String, String> headers) throws Failure {
+        try {
+            HttpURLConnection connection = (HttpURLConnection) endpoint.openConnection();
+            connection.setRequestMethod("POST");
+            connection.setDoOutput(true);
+            connection.setFixedLengthStreamingMode(length); // without it the platform sends a POST again by itself
+            connection.setInstanceFollowRedirects(false);
+            connection.setUseCaches(false);
+            connection.setConnectTimeout(connectTimeout);
+            connection.setReadTimeout(readTimeout);
+            for (Map.Entry<String, String> header : headers.entrySet()) {
+                connection.setRequestProperty(header.getKey(), header.getValue());
+            }
+            connection.setRequestProperty("Content-Type", "application/json; charset=utf-8");
+            connection.setRequestProperty("Accept", "application/json");
+            connection.connect();
+            return connection;
+        } catch (IOException error) {
+            keepInterrupt(error);
+            throw new Failure(NOT_SENT, nameOf(error), null);
+        }
+    }
+
+    private static Answer read(HttpURLConnection connection) throws IOException {
+        int status = connection.getResponseCode();
+        try (InputStream in = status < 400 ? connection.getInputStream() : connection.getErrorStream()) {
+            return new Answer(status, connection.getHeaderField("X-Request-Id"), in == null ? new byte[0] : readAll(in));
+        }
+    }
+
+    private static byte[] readAll(InputStream in) throws IOException {
+        ByteArrayOutputStream all = new ByteArrayOutputStream();
+        byte[] buffer = new byte[16 * 1024];
+        for (int count = in.read(buffer); count >= 0; count = in.read(buffer)) {
+            all.write(buffer, 0, count);
+            if (all.size() > MAX_ANSWER) {
+                throw new IOException("more than the gateway answers");
+            }
+        }
+        return all.toByteArray();
+    }
+
+    /** The two strings arrive as they are: only their JSON form has escapes, and what is no Unicode text is refused, not mended. */
+    private static byte[] encode(HttpProxyRequestInfo request) throws Failure {
+        try {
+            JSONObject json = new JSONObject();
+            json.put("scene", request.scene == null ? null : request.scene.toString());
+            json.put("proxyRequestHeader", request.httpProxyRequestHeader);
+            json.put("proxyRequestData", request.httpProxyRequestData);
+            ByteBuffer bytes = StandardCharsets.UTF_8.newEncoder().encode(CharBuffer.wrap(json.toString()));
+            byte[] body = new byte[bytes.remaining()];
+            bytes.get(body);
+            return body;
+        } catch (JSONException | CharacterCodingException error) {
+            throw new Failure(NOT_SENT, nameOf(error), null);
+        }
+    }
+
+    private static HttpProxyResponseInfo responseInfo(Answer answer) throws Failure {
+        JSONObject json = answer.json();
+        boolean isSuccess = answer.status == 200;
+        if (json == null || string(json, "resultCode") == null || !Boolean.valueOf(isSuccess).equals(json.opt("isSuccess"))) {
+            // A JDK, unlike Android, keeps the body of a 401 to itself in streaming mode.
+            throw new Failure(answer.status == 401 ? "SESSION_REQUIRED" : NO_ANSWER, "HTTP " + answer.status, answer.requestId);
+        }
+        if (!isSuccess) {
+            throw new Failure(string(json, "resultCode"), string(json, "resultMessage"), string(json, "requestId"));
+        }
+        HttpProxyResponseInfo info = new HttpProxyResponseInfo();
+        info.isSuccess = true;
+        info.httpProxyResponseHeader = string(json, "proxyResponseHeader");
+        info.httpProxyResponseData = string(json, "proxyResponseData");
+        return info;
+    }
+
+    private static String string(JSONObject json, String name) {
+        Object value = json.opt(name);
+        return value instanceof String ? (String) value : null;
+    }
+
+    /** The name only: texts of exceptions may quote a header. */
+    private static String nameOf(Throwable error) {
+        return error.getClass().getSimpleName();
+    }
+
+    /** Some platforms take the interrupt away when they end a call for it; it belongs to the thread's owner. */
+    private static void keepInterrupt(Exception error) {
+        if (error instanceof InterruptedIOException && !(error instanceof SocketTimeoutException)) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private static final class Answer {
+        final int status;
+        final String requestId;
+        private final byte[] body;
+
+        Answer(int status, String requestId, byte[] body) {
+            this.status = status;
+            this.requestId = requestId;
+            this.body = body;
+        }
+
+        /** Null if it is no JSON object in UTF-8. */
+        JSONObject json() {
+            try {
+                return new JSONObject(StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body)).toString());
+            } catch (JSONException | CharacterCodingException | StackOverflowError error) { // the last: it recurses without bound
+                return null;
+            }
+        }
+    }
+
+    private static final class Failure extends Exception {
+        private static final long serialVersionUID = 1L;
+        final String code;
+        final String requestId;
+
+        Failure(String code, String message, String requestId) {
+            super(message);
+            this.code = code;
+            this.requestId = requestId;
+        }
+    }
+}

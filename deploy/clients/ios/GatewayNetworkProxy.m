@@ -1,0 +1,198 @@
+#import "GatewayNetworkProxy.h"
+
+NSString *const GatewayNotSent = @"NOT_SENT";
+NSString *const GatewayNoAnswer = @"NO_ANSWER";
+
+static const NSInteger ConnectionsToTheGateway = 16; // iOS has 4: a flow that polls would wait behind one slow call
+
+/** Status 0 and an error if no HTTP answer came. */
+typedef void (^Arrived)(NSInteger status, NSData *data, NSError *error);
+
+/** A delegate of its own, since a session holds its delegate, and the adapter its session. */
+@interface GatewayRedirects : NSObject <NSURLSessionTaskDelegate>
+@end
+
+@implementation GatewayRedirects
+
+/** A redirect is an answer like any other that is not the gateway's: the login goes nowhere else. */
+- (void)URLSession:(NSURLSession *)session
+                          task:(NSURLSessionTask *)task
+    willPerformHTTPRedirection:(NSHTTPURLResponse *)response
+                    newRequest:(NSURLRequest *)request
+             completionHandler:(void (^)(NSURLRequest *))completionHandler {
+    completionHandler(nil);
+}
+
+@end
+
+/** Android's names; nil for a scene that is not known here, which the gateway takes too. */
+static NSString *SceneName(IAPProxyScene scene) {
+    if (scene == IAPProxySceneMiniProgram) {
+        return @"PROXY_SCENE_MINIPROGRAM";
+    }
+    return scene == IAPProxyScenePay ? @"PROXY_SCENE_PAY" : nil;
+}
+
+/** The two strings arrive as they are: only their JSON form has escapes. Nil if one is missing or is no Unicode text. */
+static NSData *Encode(IAPProxyRequestInfo *info) {
+    NSString *header = info.proxyRequestHeader, *data = info.proxyRequestData;
+    if (![header dataUsingEncoding:NSUTF8StringEncoding] || ![data dataUsingEncoding:NSUTF8StringEncoding]) {
+        return nil;
+    }
+    NSMutableDictionary *json = [@{@"proxyRequestHeader" : header, @"proxyRequestData" : data} mutableCopy];
+    [json setValue:SceneName(info.scene) forKey:@"scene"];
+    return [NSJSONSerialization dataWithJSONObject:json options:0 error:NULL];
+}
+
+static NSString *String(NSDictionary *json, NSString *name) {
+    return [json[name] isKindOfClass:NSString.class] ? json[name] : nil;
+}
+
+/** Nil if the answer is not of the gateway's shape: a resultCode, and HTTP 200 if and only if isSuccess. */
+static NSDictionary *Decode(NSInteger status, NSData *data) {
+    id json = data.length ? [NSJSONSerialization JSONObjectWithData:data options:0 error:NULL] : nil;
+    if (![json isKindOfClass:NSDictionary.class] || !String(json, @"resultCode")) {
+        return nil;
+    }
+    return [json[@"isSuccess"] isEqual:@(status == 200)] ? json : nil;
+}
+
+static BOOL WasNotSent(NSError *error) {
+    NSArray *codes = @[
+        @(NSURLErrorCannotFindHost), @(NSURLErrorDNSLookupFailed), @(NSURLErrorCannotConnectToHost), @(NSURLErrorNotConnectedToInternet)
+    ];
+    return [error.domain isEqual:NSURLErrorDomain] && [codes containsObject:@(error.code)];
+}
+
+@interface GatewayNetworkProxy ()
+@property (nonatomic, readonly) NSURL *endpoint;
+@property (nonatomic, readonly) id<GatewayLogin> login;
+@property (nonatomic, readonly) NSURLSession *session;
+@property (nonatomic, readonly) NSMutableArray<void (^)(BOOL)> *waitingForLogin;
+@end
+
+@implementation GatewayNetworkProxy
+
+- (instancetype)initWithBaseURL:(NSURL *)baseURL timeout:(NSTimeInterval)timeout login:(id<GatewayLogin>)login {
+    if ((self = [super init])) {
+        _endpoint = [NSURL URLWithString:[baseURL.absoluteString stringByAppendingString:@"/v1/sdkProxy"]];
+        _login = login;
+        _waitingForLogin = [NSMutableArray array];
+        NSURLSessionConfiguration *configuration = NSURLSessionConfiguration.ephemeralSessionConfiguration;
+        configuration.timeoutIntervalForRequest = timeout;
+        configuration.timeoutIntervalForResource = timeout;
+        configuration.requestCachePolicy = NSURLRequestReloadIgnoringLocalCacheData;
+        configuration.URLCache = nil;
+        configuration.URLCredentialStorage = nil;
+        configuration.HTTPCookieStorage = nil;
+        configuration.HTTPShouldSetCookies = NO; // else a Cookie header of the login would be replaced
+        configuration.HTTPMaximumConnectionsPerHost = ConnectionsToTheGateway;
+        _session = [NSURLSession sessionWithConfiguration:configuration delegate:[GatewayRedirects new] delegateQueue:nil];
+    }
+    return self;
+}
+
+- (void)dealloc {
+    [_session finishTasksAndInvalidate];
+}
+
+- (void)sendProxyRequest:(IAPProxyRequestInfo *)requestInfo
+    withCompletionHandler:(void (^)(IAPProxyResponseInfo *responseInfo))completionHandler {
+    NSData *body = Encode(requestInfo);
+    if (!body) {
+        [self.session.delegateQueue addOperationWithBlock:^{
+            completionHandler([self failedWithCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil]);
+        }];
+        return;
+    }
+    [self post:body
+         again:YES
+          then:^(NSInteger status, NSData *data, NSError *error) {
+              completionHandler([self responseInfoForStatus:status data:data error:error]);
+          }];
+}
+
+- (void)post:(NSData *)body again:(BOOL)again then:(Arrived)then {
+    NSDictionary *login = [[self.login headers] copy];
+    NSMutableURLRequest *request = [NSMutableURLRequest requestWithURL:self.endpoint];
+    request.HTTPMethod = @"POST";
+    request.HTTPBody = body;
+    request.allHTTPHeaderFields = login;
+    [request setValue:@"application/json; charset=utf-8" forHTTPHeaderField:@"Content-Type"];
+    [request setValue:@"application/json" forHTTPHeaderField:@"Accept"];
+    void (^arrived)(NSData *, NSURLResponse *, NSError *) = ^(NSData *data, NSURLResponse *response, NSError *error) {
+        NSInteger status = error ? 0 : ((NSHTTPURLResponse *)response).statusCode;
+        if (status != 401 || !again) {
+            then(status, data, error);
+            return;
+        }
+        [self renew:login
+               then:^(BOOL isRenewed) {
+                   isRenewed ? [self post:body again:NO then:then] : then(status, data, error);
+               }];
+    };
+    [[self.session dataTaskWithRequest:request completionHandler:arrived] resume];
+}
+
+/** Of calls that are refused at the same time one renews the login, and the others wait for it or find another one than was refused. */
+- (void)renew:(NSDictionary *)refused then:(void (^)(BOOL isRenewed))then {
+    BOOL isRenewed, isFirst;
+    @synchronized(self.waitingForLogin) {
+        isRenewed = ![[self.login headers] isEqual:refused];
+        isFirst = self.waitingForLogin.count == 0;
+        if (!isRenewed) {
+            [self.waitingForLogin addObject:[then copy]];
+        }
+    }
+    if (isRenewed) {
+        then(YES);
+    } else if (isFirst) {
+        [self renewLogin];
+    }
+}
+
+- (void)renewLogin {
+    [self.login renewWithCompletion:^(BOOL renewed) {
+        NSArray *waiting;
+        @synchronized(self.waitingForLogin) {
+            waiting = [self.waitingForLogin copy];
+            [self.waitingForLogin removeAllObjects];
+        }
+        for (void (^next)(BOOL) in waiting) {
+            next(renewed);
+        }
+    }];
+}
+
+- (IAPProxyResponseInfo *)responseInfoForStatus:(NSInteger)status data:(NSData *)data error:(NSError *)error {
+    if (error) {
+        NSString *message = [NSString stringWithFormat:@"%@ %ld", error.domain, (long)error.code];
+        return [self failedWithCode:WasNotSent(error) ? GatewayNotSent : GatewayNoAnswer message:message requestId:nil];
+    }
+    NSDictionary *json = Decode(status, data);
+    if (!json) {
+        return [self failedWithCode:GatewayNoAnswer message:[NSString stringWithFormat:@"HTTP %ld", (long)status] requestId:nil];
+    }
+    IAPProxyResponseInfo *info = [IAPProxyResponseInfo new];
+    info.isSuccess = status == 200;
+    if (info.isSuccess) {
+        info.proxyResponseHeader = String(json, @"proxyResponseHeader");
+        info.proxyResponseData = String(json, @"proxyResponseData");
+    } else {
+        info.errorCode = String(json, @"resultCode");
+        info.errorMessage = String(json, @"resultMessage");
+        [self failedWithCode:info.errorCode message:info.errorMessage requestId:String(json, @"requestId")];
+    }
+    return info;
+}
+
+/** Tells the listener; nil, for the SDK. */
+- (IAPProxyResponseInfo *)failedWithCode:(NSString *)code message:(NSString *)message requestId:(NSString *)requestId {
+    void (^onFailure)(NSString *, NSString *, NSString *) = self.onFailure;
+    if (onFailure) {
+        onFailure(code, message, requestId);
+    }
+    return nil;
+}
+
+@end

@@ -1,0 +1,58 @@
+// The part of NSURLSession that the adapter uses, for a Foundation that has none. Given to the compiler with -include.
+#ifndef STAND_IN_URLSESSION
+#define STAND_IN_URLSESSION
+#ifdef __OBJC__
+#import <Foundation/Foundation.h>
+
+#undef NS_UNAVAILABLE // empty in GNUstep
+#define NS_UNAVAILABLE __attribute__((unavailable))
+
+NS_ASSUME_NONNULL_BEGIN
+
+@class NSURLSession;
+@class NSURLSessionTask;
+
+@protocol NSURLSessionTaskDelegate <NSObject>
+@optional
+- (void)URLSession:(NSURLSession *)session
+                          task:(NSURLSessionTask *)task
+    willPerformHTTPRedirection:(NSHTTPURLResponse *)response
+                    newRequest:(NSURLRequest *)request
+             completionHandler:(void (^)(NSURLRequest *_Nullable))completionHandler;
+@end
+
+@interface NSURLSessionConfiguration : NSObject
+@property (class, readonly) NSURLSessionConfiguration *ephemeralSessionConfiguration;
+@property NSTimeInterval timeoutIntervalForRequest;
+@property NSTimeInterval timeoutIntervalForResource;
+@property NSURLRequestCachePolicy requestCachePolicy;
+@property (nullable) NSURLCache *URLCache;
+@property (nullable) NSURLCredentialStorage *URLCredentialStorage;
+@property (nullable) NSHTTPCookieStorage *HTTPCookieStorage;
+@property BOOL HTTPShouldSetCookies;
+@property NSInteger HTTPMaximumConnectionsPerHost;
+@end
+
+@interface NSURLSessionTask : NSObject
+- (void)resume;
+@end
+
+@interface NSURLSessionDataTask : NSURLSessionTask
+@end
+
+/** Like Apple's it lives, with its delegate, until it is invalidated, and follows redirects unless the delegate says otherwise. */
+@interface NSURLSession : NSObject
+@property (readonly) NSOperationQueue *delegateQueue;
+/** Called when a session is invalidated. */
+@property (class, copy, nullable) void (^onInvalidation)(void);
++ (NSURLSession *)sessionWithConfiguration:(NSURLSessionConfiguration *)configuration
+                                  delegate:(nullable id<NSURLSessionTaskDelegate>)delegate
+                             delegateQueue:(nullable NSOperationQueue *)queue;
+- (NSURLSessionDataTask *)dataTaskWithRequest:(NSURLRequest *)request
+                            completionHandler:(void (^)(NSData *_Nullable data, NSURLResponse *_Nullable response, NSError *_Nullable error))handler;
+- (void)finishTasksAndInvalidate;
+@end
+
+NS_ASSUME_NONNULL_END
+#endif
+#endif

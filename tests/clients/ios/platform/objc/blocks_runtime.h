@@ -1,0 +1,2 @@
+/* Foundation's headers ask for it wherever the compiler knows blocks. */
+#include <Block.h>

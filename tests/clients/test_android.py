@@ -1,0 +1,66 @@
+"""What concerns the Java adapter only."""
+
+import pytest
+
+from tests.clients.conftest import OpenApp, StartServer
+from tests.clients.driver import Driver, Response
+from tests.clients.server import KEPT, failure, http, success
+
+MIB = 1 << 20
+
+
+async def test_connections_are_used_again_after_successes_and_failures(
+    android: Driver, open_in: OpenApp, start_server: StartServer
+) -> None:
+    answers = [http(200, success()), http(422, failure("PROCESS_FAIL")), http(502, failure("UNKNOWN_EXCEPTION")), http(200, success())]
+    server, base = await start_server(*(KEPT + answer for answer in answers))
+    app = await open_in(android, base)
+    for _ in answers:
+        await app.call()
+    assert [request.connection for request in server.requests] == [1, 1, 1, 1]
+
+
+async def test_an_answer_that_is_too_large_is_cut_off(android: Driver, open_in: OpenApp, start_server: StartServer) -> None:
+    server, base = await start_server(http(200, success(data="x" * 4 * MIB)), http(200, success(data="x" * 5 * MIB)))
+    app = await open_in(android, base)
+    assert (await app.call()).response == Response(True, None, None, "h", "x" * 4 * MIB)
+    await app.fail("NO_ANSWER")
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("body", [b'{"isSuccess":true,"resultCode":"\xff"}', b"[" * MIB], ids=["not-utf-8", "too-deep"])
+async def test_an_answer_that_cannot_be_read_is_null(android: Driver, open_in: OpenApp, start_server: StartServer, body: bytes) -> None:
+    _, base = await start_server(http(200, body))
+    await (await open_in(android, base)).fail("NO_ANSWER")
+
+
+async def test_a_login_that_throws_is_not_sent(android: Driver, open_in: OpenApp, start_server: StartServer) -> None:
+    server, base = await start_server(http(200, success()))
+    app = await open_in(android, base, logins=[None])
+    assert (await app.call()).told == [("NOT_SENT", "IllegalStateException", None)]
+    assert server.requests == []
+
+
+async def test_a_login_header_that_cannot_be_sent_is_told_without_its_value(
+    android: Driver, open_in: OpenApp, start_server: StartServer
+) -> None:
+    server, base = await start_server(http(200, success()))
+    app = await open_in(android, base, logins=["Bearer secret\r\nX-Injected: 1"])
+    assert (await app.call()).told == [("NOT_SENT", "IllegalArgumentException", None)]
+    assert server.requests == []
+
+
+async def test_an_interrupted_thread_stays_interrupted(android: Driver, open_in: OpenApp, start_server: StartServer) -> None:
+    _, base = await start_server(http(200, success()))
+    outcome = await (await open_in(android, base)).call(interrupted=True)
+    assert outcome.interrupted
+
+
+async def test_a_missing_scene_is_left_out_and_a_new_one_sent_as_it_is(
+    android: Driver, open_in: OpenApp, start_server: StartServer
+) -> None:
+    server, base = await start_server(http(200, success()))
+    app = await open_in(android, base)
+    await app.call(scene=None)
+    await app.call(scene="PROXY_SCENE_NEW")
+    assert [request.json.get("scene") for request in server.requests] == [None, "PROXY_SCENE_NEW"]
