@@ -24,6 +24,7 @@ from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.tls import check_server_tls
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.ways import api_routes, api_ways, check_api
@@ -58,7 +59,7 @@ def check_tls(config: Config) -> Iterator[Fault]:
             yield from tls.check(settings, path)
 
 
-CHECKS: Final = (check_keys, check_tls, check_api)
+CHECKS: Final = (check_keys, check_tls, check_server_tls, check_api)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,13 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             metrics,
             logs.log,
             sdk_target=sdk.target,
-            api=Passthrough(ways, sessions, metrics, identity_header=config.session.identity_header).handle,
+            api=Passthrough(
+                ways,
+                sessions,
+                metrics,
+                identity_header=config.session.identity_header,
+                subject_header=config.server.tls.subject_header if config.server.tls is not None else None,
+            ).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),
             trusted=TrustedProxies(config.server.trusted_proxies),
         )

@@ -38,10 +38,11 @@ class SdkRecord:
 
 @dataclass(slots=True)
 class Exchange:
-    """The record of one request. Times are seconds; `started` is on the monotonic clock."""
+    """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate."""
 
     method: str
     client: str
+    subject: str | None = None
     request_id: str = ""
     trace_id: str = ""
     span_id: str = ""
@@ -117,6 +118,7 @@ class AccessLine(Struct, omit_defaults=True, gc=False):
     bytes_in: int
     bytes_out: int
     client: str
+    client_subject: str | None = None
     path: str | None = None
     endpoint: str | None = None
     reason: str | None = None
@@ -146,6 +148,7 @@ def access_line(exchange: Exchange, duration: float, time: datetime) -> AccessLi
         exchange.bytes_in,
         exchange.bytes_out,
         exchange.client,
+        exchange.subject,
         exchange.path,
         exchange.endpoint,
         exchange.reason,

@@ -19,7 +19,7 @@ from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
-from gateway.edge.server import SLOW_READER, UNIX, Connection, UnknownMethod, client_address
+from gateway.edge.server import SLOW_READER, UNIX, Connection, UnknownMethod
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target
 from gateway.errors import GatewayError
@@ -81,7 +81,9 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> Reply:
         """Answer one request; the answer has been written when this returns."""
-        exchange = Exchange(method=request.method, client=client_address(request.protocol))
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        exchange = Exchange(method=request.method, client=connection.client, subject=connection.subject)
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
         try:

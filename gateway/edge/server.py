@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from aiohttp import http_parser, web
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -20,7 +19,8 @@ from gateway.edge.answer import Reply, failure_answer
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.receiver import Receiver
 from gateway.edge.stall import StallWatch
-from gateway.edge.strictness import TAIL, ends_plainly, is_request_line
+from gateway.edge.strictness import TAIL, ends_plainly, is_proxy_header, is_request_line
+from gateway.edge.tls import subject
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
@@ -64,7 +64,10 @@ class HeadRefused(Exception):
 
 
 class EdgeServer(web.Server):
-    """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path."""
+    """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
+
+    `open` is the number of connections, and `on_closed` is called when one has closed.
+    """
 
     def __init__(self, handler: Handler, limits: ServerLimits, recorder: Recorder, metrics: Metrics, unknown_method: UnknownMethod) -> None:
         super().__init__(
@@ -84,35 +87,51 @@ class EdgeServer(web.Server):
         self.metrics = metrics
         self.unknown_method = unknown_method
         self.draining = False
+        self.open = 0
+        self.on_closed: Callable[[], None] = lambda: None
 
     def __call__(self) -> Receiver:  # type: ignore[override]  # the same to the event loop
         """Return the protocol of a new connection."""
-        return Receiver(Connection(self, loop=self._loop, **self._kwargs))
+        return self.receiver(None)
+
+    def receiver(self, client: str | None) -> Receiver:
+        """Return the protocol of a new connection; `client` is the client's address if it is not the peer's (PROXY protocol)."""
+        return Receiver(Connection(self, client, loop=self._loop, **self._kwargs))
+
+    def close_idle(self) -> None:
+        """Close the connections on which no request has begun, as far as it is known: none is in flight, and none has come in part."""
+        for connection in tuple(self.connections):
+            if isinstance(connection, Connection) and connection.is_idle:
+                connection.force_close()
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection that opens."""
+        self.open += 1
         self.metrics.connections.inc()
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Count a connection that closes."""
+        self.open -= 1
         self.metrics.connections.dec()
         super().connection_lost(handler, exc)
+        self.on_closed()
 
 
 class Connection(RequestHandler):
     """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses.
 
     `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
-    set, is called when the connection ends: a handler is not told otherwise.
+    set, is called when the connection ends: a handler is not told otherwise. `client` is the client's address, or UNIX, and `subject`
+    that of its certificate, if it has shown one.
     """
 
     __slots__ = (
         "_at_start", "_edge", "_head_bytes", "_head_timer", "_is_chunked", "_payload", "_refused", "_stall", "_tail",
-        "is_last", "is_slow", "on_lost",
+        "client", "is_last", "is_slow", "on_lost", "subject",
     )  # fmt: skip
 
-    def __init__(self, edge: EdgeServer, **kwargs: Any) -> None:
+    def __init__(self, edge: EdgeServer, client: str | None = None, **kwargs: Any) -> None:
         super().__init__(edge, **kwargs)
         self._edge = edge
         self._head_bytes = 0
@@ -126,10 +145,20 @@ class Connection(RequestHandler):
         self.is_last = False
         self.is_slow = False
         self.on_lost: Callable[[], None] | None = None
+        self.client = client or UNIX
+        self.subject: str | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight on the connection, and none has come in part."""
+        return self._waiter is not None and not self._messages and not self._head_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hold nothing that is written unless the client is slow."""
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
+        if self.client == UNIX:
+            self.client = _peer_address(transport)
+        self.subject = subject(transport)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -193,7 +222,7 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what the parser refused. The parser's words, which quote the client, go nowhere."""
         _ = status, message, request
-        exchange = Exchange(method="other", client=client_address(self))
+        exchange = Exchange(method="other", client=self.client)
         error, reason = self._failure(exc, exchange)
         exchange.status, exchange.reason = error.failure.http_status, error.reason
         self._edge.metrics.rejected(reason).inc()
@@ -215,7 +244,7 @@ class Connection(RequestHandler):
         if self._head_bytes + len(data) > self._edge.limits.header_size and not self._head_fits(data):
             return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
         if self._at_start and not is_request_line(data):
-            return HeadRefused("REQUEST_MALFORMED", "bad_request")
+            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(data) else "bad_request")
         return None
 
     def _head_fits(self, data: bytes) -> bool:
@@ -297,8 +326,7 @@ class _UnknownMethod(Exception):
         self.target = target
 
 
-def client_address(connection: BaseProtocol) -> str:
+def _peer_address(transport: asyncio.BaseTransport) -> str:
     """Return the address of the peer, without its port; UNIX for a unix socket."""
-    transport = connection.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
+    peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, tuple) else UNIX

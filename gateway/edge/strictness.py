@@ -26,6 +26,11 @@ def is_request_line(data: bytes) -> bool:
     return _REQUEST_LINE.match(data) is not None or b"\n" not in data.lstrip(b"\r\n")
 
 
+def is_proxy_header(data: bytes) -> bool:
+    """Whether data begins as a PROXY header, version 1 or 2, does: whoever may send one has sent it already, or it is not asked for."""
+    return data.startswith((b"PROXY ", b"\r\n\r\n\x00\r\nQUIT\n"))
+
+
 def check_framing(request: web.BaseRequest) -> None:
     """Raise REQUEST_MALFORMED for a head that is not one HTTP/1.0 or 1.1 request to one host with one framing."""
     if request.version not in _VERSIONS:

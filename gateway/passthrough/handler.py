@@ -31,13 +31,25 @@ class SessionCheck(Protocol):
 
 
 class Passthrough:
-    """Handles every request that a route takes; `ways` has each route."""
+    """Handles every request that a route takes; `ways` has each route.
 
-    def __init__(self, ways: Mapping[Route, Way], sessions: SessionCheck, metrics: Metrics, *, identity_header: str) -> None:
+    `subject_header` is where the upstream gets the subject of a client certificate, if it is to get that.
+    """
+
+    def __init__(
+        self,
+        ways: Mapping[Route, Way],
+        sessions: SessionCheck,
+        metrics: Metrics,
+        *,
+        identity_header: str,
+        subject_header: str | None = None,
+    ) -> None:
         self._ways = dict(ways)
         self._sessions = sessions
         self._metrics = metrics
         self._identity_header = identity_header.encode()
+        self._subject_header = subject_header.encode() if subject_header is not None else None
 
     async def handle(self, arrival: Arrival, request: web.BaseRequest, exchange: Exchange) -> Streamed:
         """Return the answer, which has been written. Raises GatewayError and ClientLeft where none has been begun."""
@@ -46,7 +58,9 @@ class Passthrough:
         way = self._ways[route]
         body = announced_body(request, way.max_body)
         is_upgrade = asks_for_websocket(request)
-        identity = await self._identity(route, request, exchange) if route.session != "none" else ()
+        identity = await self._identity(route, request, exchange) if route.session != "none" else []
+        if self._subject_header is not None and exchange.subject is not None:
+            identity.append((self._subject_header, exchange.subject.encode("ascii")))
         return await Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade).run()
 
     async def _identity(self, route: Route, request: web.BaseRequest, exchange: Exchange) -> list[Field]:

@@ -44,6 +44,8 @@ def identity_names(config: Config) -> frozenset[str]:
     for source in (session.forward, session.introspection):
         if source is not None and source.customer_id.header is not None:
             names.add(source.customer_id.header)
+    if config.server.tls is not None and config.server.tls.subject_header is not None:
+        names.add(config.server.tls.subject_header)
     return frozenset(names.union(session.forward.forward_headers if session.forward is not None else ()))
 
 
