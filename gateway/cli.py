@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import __version__, runtime
-from gateway.commands import call, connect, keys, signature
+from gateway.commands import call, connect, keys, routes, signature
 from gateway.config import commands as configuration
 from gateway.server import process
 from gateway.simulator import commands as simulator
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
     schema.set_defaults(func=lambda _: configuration.schema())
-    for module in (keys, signature, call, simulator):
+    for module in (routes, keys, signature, call, simulator):
         module.add_parser(commands)
     return top
 

@@ -135,6 +135,7 @@ class Explanation:
     upstream: str = ""
     session: str = ""
     sent: str = ""
+    route: Route | None = None
 
     def __str__(self) -> str:
         fields = (("outcome", self.outcome), ("reason", self.reason), ("route", self.prefix), ("upstream", self.upstream))
@@ -156,4 +157,4 @@ def explain(table: RouteTable, method: str, url: str) -> Explanation:
     if route is None:
         return Explanation("NOT_FOUND", "no route")
     sent = f"{method} {upstream_target(route, target)}"
-    return Explanation("route", "", route.prefix, route.upstream, route.session, sent)
+    return Explanation("route", "", route.prefix, route.upstream, route.session, sent, route)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import Command
+
+API = """
+api:
+  upstreams:
+    wallet: {servers: [http://127.0.0.1:8082, http://127.0.0.1:8083]}
+    public: {servers: unix:run/public.sock, host_header: upstream}
+  routes:
+    - {prefix: /, upstream: wallet}
+    - prefix: /pub
+      upstream: public
+      session: none
+      strip_prefix: true
+      max_body: 1MiB
+      request_headers: {set: {X-Gateway: alipayplus}, add: {X-Via: gateway}, remove: [X-Debug]}
+      response_headers: {remove: [Server]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, key_files: Path) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "session: {forward: {url: http://127.0.0.1:8081/, customer_id: {header: X-Auth-Id}, forward_headers: [X-Tier]}}\n"
+        "alipayplus:\n"
+        "  client_id: T\n"
+        "  host: https://alipayplus.example\n"
+        f'  signing: {{key_version: "1", private_keys: {{"1": {key_files / "private.pem"}}}}}\n'
+        f'  verification: {{public_keys: {{"1": {key_files / "other-public.pem"}}}}}\n' + API
+    )
+    return file
+
+
+def test_explains_the_route_the_session_rule_and_what_would_be_sent(command: Command, file: Path) -> None:
+    outcome = command("routes -c", file, "GET", "https://api.example/pub/a%20b?x=1")
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        "outcome: route",
+        "route: /pub",
+        "upstream: public",
+        "session: none",
+        "sent: GET /a%20b?x=1",
+        "login: not checked",
+        f"servers: unix:{file.parent}/run/public.sock",
+        "host: the name of the server",
+        "largest body: 1MiB",
+        "removed from the request, in every spelling: X-Auth-Id, X-Customer-Id, X-Tier",
+        "written anew: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, X-Request-Id, traceparent",
+        "request header removed: X-Debug",
+        "request header set: X-Gateway: alipayplus",
+        "request header added: X-Via: gateway",
+        "answer header removed: Server",
+    ]
+
+
+def test_explains_who_gets_the_identity(command: Command, file: Path) -> None:
+    lines = command("routes -c", file, "POST", "/wallet").out.splitlines()
+    assert "route: /" in lines
+    assert "login: without a valid login it is answered with 401" in lines
+    assert "set by the login: X-Customer-Id, X-Tier" in lines
+    assert "host: as the client sent it" in lines
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "first"),
+    [
+        ("POST", "/alipayplus/v1/sdkProxy", "outcome: sdk"),
+        ("GET", "/pub/..%2fwallet", "outcome: REQUEST_MALFORMED"),
+        ("CONNECT", "/pub", "outcome: METHOD_NOT_ALLOWED"),
+    ],
+)
+def test_explains_what_takes_no_route(command: Command, file: Path, method: str, url: str, first: str) -> None:
+    outcome = command("routes -c", file, method, url)
+    assert (outcome.code, outcome.out.splitlines()[0]) == (0, first)
+
+
+def test_a_faulty_configuration_is_not_explained(command: Command, file: Path) -> None:
+    file.write_text(
+        file.read_text().replace("prefix: /pub", "prefix: /pub/../x").replace("set: {X-Gateway", "set: {X-Request-Id: a, X-Tier")
+    )
+    outcome = command("routes -c", file, "GET", "/")
+    assert outcome.code == 3
+    assert "api.routes[1].prefix: write a path such as /wallet" in outcome.err
+    assert "api.routes[1].request_headers: X-Tier is the gateway's own" in outcome.err
