@@ -11,7 +11,7 @@ from time import time
 from typing import Final, Protocol
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion, HttpVersion11, web
 
 from gateway.errors import GatewayError, ResultStatus
 
@@ -75,7 +75,7 @@ class Answer:
             self.keep_alive = False
             return
         body = b"" if request.method == "HEAD" else self.body
-        transport.write(self._head(request) + body)
+        transport.write(self._head(request.version) + body)
         self.sent = True
         self.size = len(body)
         await request.protocol._drain_helper()  # noqa: SLF001  aiohttp offers no other way to wait for the client
@@ -83,7 +83,12 @@ class Answer:
     async def write_eof(self) -> None:
         """Do nothing more: `prepare` wrote all of it."""
 
-    def _head(self, request: web.BaseRequest) -> bytes:
+    def unasked(self) -> bytes:
+        """Return the whole answer as bytes, for a connection on which no request is read: the last thing on it."""
+        self.keep_alive = False
+        return self._head(HttpVersion11) + self.body
+
+    def _head(self, version: HttpVersion) -> bytes:
         lines = [
             f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}",
             "Content-Type: application/json",
@@ -95,7 +100,7 @@ class Answer:
         lines += [f"{name}: {value}" for name, value in self.headers]
         if not self.keep_alive:
             lines.append("Connection: close")
-        elif request.version < (1, 1):
+        elif version < HttpVersion11:
             lines.append("Connection: keep-alive")
         return "\r\n".join((*lines, "", "")).encode("latin-1")
 

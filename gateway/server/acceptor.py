@@ -1,0 +1,174 @@
+"""The accept loop of a worker: takes connections from its listening sockets, never more than it may hold.
+
+The loop's own servers will not do: uvloop's closes connections when descriptors run out, and both take as many as come. What stands before
+HTTP on a connection is left to `gateway.server.admission`.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.edge.answer import failure_answer
+from gateway.edge.exchange import Exchange
+from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.server import EdgeServer
+from gateway.edge.tls import server_context
+from gateway.errors import GatewayError
+from gateway.runtime import Runtime
+from gateway.server.admission import Admission
+from gateway.server.descriptors import Reserve
+
+BATCH: Final = 4
+"""Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
+RETRY: Final = 0.1
+"""Seconds until accepting is tried again after it has failed."""
+_NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class Admit(Protocol):
+    """Takes an accepted connection (`gateway.server.admission.Admission`)."""
+
+    async def admit(self, sock: socket.socket, peer: str) -> None:
+        """Open a connection, or close it."""
+
+
+class Acceptor:
+    """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
+
+    `refusal` is what a client gets for whose connection there is no descriptor.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        edge: EdgeServer,
+        admission: Admit,
+        log: FilteringBoundLogger,
+        *,
+        connections: int,
+        refusal: bytes = b"",
+    ) -> None:
+        self._sockets = tuple(sockets)
+        self._edge = edge
+        self._admission = admission
+        self._log = log
+        self._limit = connections
+        self._refusal = refusal
+        self._reserve = Reserve()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_started = False
+        self._is_accepting = False
+        edge.on_closed = self._go_on
+
+    @property
+    def open(self) -> int:
+        """How many connections are open, those that are being opened included."""
+        return self._edge.open + len(self._opening)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._loop = asyncio.get_running_loop()
+        self._is_started = True
+        self._go_on()
+
+    def stop(self) -> None:
+        """Accept no more. What waits is left to those who share the sockets; what is open, and what is being opened, stays."""
+        self._is_started = False
+        self._hold()
+        self._stop_timer()
+
+    def take_waiting(self) -> None:
+        """Accept all that waits, when nobody else is going to."""
+        for sock in self._sockets:
+            while self._accept_one(sock):
+                pass
+
+    def close(self) -> None:
+        """Stop, and give up what is being opened."""
+        self.stop()
+        self._reserve.close()
+        for task in self._opening:
+            task.cancel()
+
+    def _go_on(self) -> None:
+        """Accept again, if nothing speaks against it any more."""
+        if self._is_started and not self._is_accepting and self._timer is None and self.open < self._limit:
+            self._is_accepting = True
+            for sock in self._sockets:
+                self._loop.add_reader(sock, self._accept, sock)
+
+    def _hold(self) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            for sock in self._sockets:
+                self._loop.remove_reader(sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        if self.open >= self._limit:
+            self._full()
+            return
+        for _ in range(min(BATCH, self._limit - self.open)):
+            if not self._accept_one(sock):
+                return
+
+    def _full(self) -> None:
+        """Let the rest wait until a connection ends; that there is one, the loop has just said."""
+        self._hold()
+        self._edge.metrics.rejected("connections").inc()
+        self._log.warning("connections wait for others to end", connections=self._limit)
+
+    def _accept_one(self, sock: socket.socket) -> bool:
+        try:
+            connection, address = sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._failed(sock, error)
+            return False
+        connection.setblocking(False)
+        task = self._loop.create_task(self._admission.admit(connection, str(address[0]) if isinstance(address, tuple) else ""))
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
+        return True
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a connection could not be opened", exc_info=error)
+        self._go_on()
+
+    def _failed(self, sock: socket.socket, error: OSError) -> None:
+        """Try again in a moment: what has failed would fail at once again."""
+        if error.errno in _NO_DESCRIPTOR and self._reserve.refuse(sock, self._refusal):
+            self._edge.metrics.rejected("connections").inc()
+        self._log.warning("cannot accept connections", why=os.strerror(error.errno or 0))
+        self._hold()
+        if self._is_started and self._timer is None:
+            self._timer = self._loop.call_later(RETRY, self._retry)
+
+    def _retry(self) -> None:
+        self._stop_timer()
+        self._go_on()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reserve.restore()
+
+
+def acceptor(parts: Runtime, sockets: Sequence[socket.socket], log: FilteringBoundLogger) -> Acceptor:
+    """Return the acceptor of a worker, as its configuration says. Raises OSError where a TLS file can't be used."""
+    server = parts.config.server
+    trusted = TrustedProxies(server.trusted_proxies)
+    tls = server_context(server.tls) if server.tls is not None else None
+    admission = Admission(parts.edge, log, tls=tls, proxies=trusted if server.proxy_protocol else None)
+    refusal = failure_answer(GatewayError("OVERLOADED", "no descriptors"), Exchange("", "").request_id).unasked() if tls is None else b""
+    return Acceptor(sockets, parts.edge, admission, log, connections=server.limits.connections, refusal=refusal)

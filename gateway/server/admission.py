@@ -1,0 +1,106 @@
+"""What stands before HTTP on a connection that has been accepted: the PROXY header, then TLS. Afterwards it is the edge server's."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.receiver import Receiver
+from gateway.edge.server import EdgeServer
+from gateway.server.proxy_protocol import V2_MAX, HeaderInvalid, parse
+from gateway.server.secure import HANDSHAKE_TIMEOUT, secure
+
+
+class Admission:
+    """Brings connections to the edge server. `proxies` are those that must send a PROXY header; None: nobody may."""
+
+    def __init__(
+        self,
+        edge: EdgeServer,
+        log: FilteringBoundLogger,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxies: TrustedProxies | None = None,
+        timeout: float = HANDSHAKE_TIMEOUT,
+    ) -> None:
+        self._edge = edge
+        self._log = log
+        self._tls = tls
+        self._proxies = proxies
+        self._timeout = timeout
+
+    async def admit(self, sock: socket.socket, peer: str) -> None:
+        """Give a non-blocking connection to the edge server, or close it. `peer` is its address, empty for a unix socket.
+
+        PROXY header and TLS handshake have `timeout` seconds each.
+        """
+        try:
+            client = await self._client(sock, peer)
+        except OSError:  # the client has left, or was refused
+            sock.close()
+            return
+        except BaseException:
+            sock.close()
+            raise
+        await self._open(sock, partial(self._edge.receiver, client), client or peer)
+
+    async def _client(self, sock: socket.socket, peer: str) -> str | None:
+        """Return the client's address by the PROXY header; None if there is none, and where it is the peer itself."""
+        if self._proxies is None or not self._proxies.trusts(peer):
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await client_behind(sock)
+        except (HeaderInvalid, TimeoutError) as error:
+            self._refuse("proxy_protocol", "no PROXY header" if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
+            raise ConnectionRefusedError from error
+
+    async def _open(self, sock: socket.socket, make: Callable[[], Receiver], client: str) -> None:
+        try:
+            if self._tls is None:
+                await asyncio.get_running_loop().connect_accepted_socket(make, sock)
+            else:
+                await secure(sock, self._tls, make, timeout=self._timeout)
+        except ssl.SSLError as error:
+            self._refuse("tls", error.reason or "handshake failed", client)
+        except ConnectionAbortedError:
+            self._refuse("tls", "no handshake in time", client)
+        except OSError:
+            return  # the client has left
+
+    def _refuse(self, reason: str, why: str, client: str) -> None:
+        self._edge.metrics.rejected(reason).inc()
+        self._log.info("connection refused", reason=reason, why=why, client=client)
+
+
+async def client_behind(sock: socket.socket) -> str | None:
+    """Read a PROXY header, and nothing of what follows it, from a non-blocking socket; return the client's address if it names one.
+
+    Raises HeaderInvalid, and ConnectionResetError for a connection that ends before its first byte, as those of health checks do.
+    """
+    data = b""
+    while True:
+        await _readable(sock)
+        came = sock.recv(V2_MAX, socket.MSG_PEEK)
+        if not came and not data:
+            raise ConnectionResetError
+        if not came:
+            raise HeaderInvalid
+        header = parse(data + came)
+        sock.recv(len(came) if header is None else header.size - len(data))
+        if header is not None:
+            return header.client
+        data += came
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)

@@ -1,0 +1,205 @@
+"""TLS on an accepted socket, with the flow control of the socket itself.
+
+The loops' own TLS transports hide the socket's: they say that all has been written while it is full, and read ahead of whoever has paused.
+Here the limits of writing, what is held and pauses are those of the socket, as they are without TLS; so slow clients are noticed alike.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds from the first byte that may come to the end of the handshake (faults A17)."""
+SHUTDOWN_TIMEOUT: Final = 5.0
+"""Seconds for the client to say that it has heard the end."""
+_READ: Final = 32 * 1024
+_NEVER: Final = 1 << 30
+
+
+async def secure(
+    sock: socket.socket,
+    context: ssl.SSLContext,
+    make: Callable[[], asyncio.BufferedProtocol],
+    *,
+    timeout: float = HANDSHAKE_TIMEOUT,
+) -> None:
+    """Do the handshake on a connected, non-blocking socket, and give the connection to the protocol that `make` returns.
+
+    The socket is the loop's from now on. Raises ssl.SSLError when the handshake fails, ConnectionAbortedError when it takes more than
+    `timeout` seconds, another OSError when the client leaves.
+    """
+    loop = asyncio.get_running_loop()
+    raw, hello = await loop.connect_accepted_socket(_Early, sock)
+    try:
+        inner, wire, rest = await _handshake(raw, hello, context, timeout)
+    except BaseException:
+        raw.abort()
+        raise
+    protocol = make()
+    secured = TlsTransport(inner, raw, wire)
+    secured.set_protocol(protocol)
+    protocol.connection_made(secured)
+    _feed(protocol, rest.data)
+
+
+async def _handshake(
+    raw: asyncio.Transport, hello: "_Early", context: ssl.SSLContext, timeout: float
+) -> tuple[asyncio.Transport, "_Wire", "_Early"]:
+    """Return the loop's TLS transport, what stands between it and `raw`, and who has taken what came behind the handshake."""
+    if raw.is_closing():
+        raise ConnectionResetError
+    loop, wire, rest = asyncio.get_running_loop(), _Wire(raw), _Early()
+    raw.pause_reading()
+    loop.call_soon(wire.begin, hello.data)  # when start_tls has set its protocol, and before that gets anything
+    inner = await loop.start_tls(raw, rest, context, server_side=True, ssl_handshake_timeout=timeout, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT)
+    if inner is None or inner.is_closing():
+        raise ConnectionResetError
+    return inner, wire, rest
+
+
+class _Early(asyncio.Protocol):
+    """Keeps what comes before somebody takes it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+
+class _Wire(asyncio.BufferedProtocol):
+    """Stands between the socket's transport and the loop's TLS protocol, and tells the application too when the socket is full."""
+
+    def __init__(self, raw: asyncio.Transport) -> None:
+        self._raw = raw
+        self._tls: asyncio.BufferedProtocol
+        self._is_full = False
+        self._has_told = False
+        self.application: asyncio.BaseProtocol | None = None
+
+    def begin(self, hello: bytearray) -> None:
+        """Take the place of the TLS protocol, once it is that of the transport, and give it what came before."""
+        tls = self._raw.get_protocol()
+        if self._raw.is_closing() or isinstance(tls, _Early):
+            return
+        self._tls = cast("asyncio.BufferedProtocol", tls)
+        _feed(self._tls, hello)
+        self._raw.set_protocol(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return cast("memoryview", self._tls.get_buffer(sizehint))[:_READ]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._tls.buffer_updated(nbytes)
+
+    def eof_received(self) -> bool | None:
+        return self._tls.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tls.connection_lost(exc)
+        self.application = None
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._tls.pause_writing()
+        if self.application is not None and not self._has_told:
+            self._has_told = True
+            self.application.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._tls.resume_writing()  # writes what it holds, which may fill the socket again
+        if self.application is not None and self._has_told and not self._is_full:
+            self._has_told = False
+            self.application.resume_writing()
+
+
+class TlsTransport(asyncio.Transport):
+    """The transport that the application sees."""
+
+    def __init__(self, inner: asyncio.Transport, raw: asyncio.Transport, wire: _Wire) -> None:
+        super().__init__()
+        inner.set_write_buffer_limits(high=_NEVER)
+        self._inner = inner
+        self._raw = raw
+        self._wire = wire
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the loop's transports know."""
+        return self._inner.get_extra_info(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let `protocol` have what comes from now on."""
+        self._wire.application = protocol
+        self._inner.set_protocol(protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol that has what comes."""
+        return self._inner.get_protocol()
+
+    def is_reading(self) -> bool:
+        """Whether what comes is read."""
+        return self._inner.is_reading()
+
+    def pause_reading(self) -> None:
+        """Read nothing more, not from the socket either."""
+        self._inner.pause_reading()
+        self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._raw.resume_reading()
+        self._inner.resume_reading()
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Encrypt and write."""
+        self._inner.write(data)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Encrypt and write all of them."""
+        self._inner.writelines(list_of_data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the limits of what the socket has not taken."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return these limits, low and high."""
+        return self._raw.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the socket has not taken."""
+        return self._inner.get_write_buffer_size() + self._raw.get_write_buffer_size()
+
+    def can_write_eof(self) -> bool:
+        """Return False: one direction cannot be ended alone."""
+        return False
+
+    def write_eof(self) -> None:
+        """Do what cannot be done."""
+        raise NotImplementedError
+
+    def is_closing(self) -> bool:
+        """Whether it has been closed."""
+        return self._inner.is_closing()
+
+    def close(self) -> None:
+        """Close when all has been written and the client has heard the end, or has had its time for that."""
+        self._inner.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._inner.abort()
+
+
+def _feed(protocol: asyncio.BufferedProtocol, data: bytearray) -> None:
+    """Give `protocol` these bytes as a transport would."""
+    rest = memoryview(bytes(data))
+    while rest:
+        buffer = cast("memoryview", protocol.get_buffer(len(rest)))
+        size = min(len(buffer), len(rest))
+        buffer[:size] = rest[:size]
+        protocol.buffer_updated(size)
+        rest = rest[size:]
