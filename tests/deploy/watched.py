@@ -170,7 +170,7 @@ def write_configuration(folder: Path, targets: Sequence[str]) -> Path:
     """Write deploy/prometheus as it is, but in a hurry and for these targets."""
     shutil.copytree(DEPLOY / "prometheus" / "rules", folder / "rules")
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    config["global"] |= {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "1s"}
+    config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     [job] = config["scrape_configs"]
     assert job.pop("dns_sd_configs")
     assert job["job_name"] == JOB
