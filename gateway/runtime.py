@@ -13,7 +13,6 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway import config as configuration
-from gateway.admin import Health
 from gateway.alipayplus.client import Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing
@@ -68,7 +67,6 @@ class Runtime:
 
     config: Config
     metrics: Metrics
-    health: Health
     front: Front
     edge: EdgeServer
     tunnels: set[Tunnel]
@@ -128,7 +126,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             front.unknown_method(sdk.unknown_method),
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, Health(), front, edge, tunnels, clusters)
+        yield Runtime(config, metrics, front, edge, tunnels, clusters)
 
 
 async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:

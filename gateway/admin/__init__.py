@@ -1,5 +1,6 @@
 """The operators' listener: metrics and probes. Read-only, on an address of its own, and never reachable through the public one."""
 
 from gateway.admin.server import Health, admin_app
+from gateway.admin.site import Site
 
-__all__ = ["Health", "admin_app"]
+__all__ = ["Health", "Site", "admin_app"]

@@ -3,18 +3,20 @@
 Probes answer 200 or 503 with their reasons as JSON. The health of peers is never counted: one outage would take every instance out.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
-from gateway.telemetry.metrics import Metrics
+Collect = Callable[[], Awaitable[Collector]]
 
 
 @dataclass(slots=True)
 class Health:
-    """The state that the probes tell: started once, then ready until the drain begins."""
+    """The state that the probes tell: started once, then ready until the drain begins, but for `reasons` that come and go."""
 
     started: bool = False
     draining: bool = False
@@ -26,12 +28,12 @@ class Health:
         return [*reasons, *(["draining"] if self.draining else []), *self.reasons]
 
 
-def admin_app(metrics: Metrics, health: Health) -> web.Application:
-    """Return the admin listener's application."""
+def admin_app(collect: Collect, health: Health) -> web.Application:
+    """Return the admin listener's application. `collect` gives the metrics of this moment."""
 
     async def expose(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(metrics.registry), headers={"Content-Type": content_type})
+        return web.Response(body=encode(await collect()), headers={"Content-Type": content_type})
 
     async def livez(_: web.Request) -> web.Response:
         return _probe([])

@@ -119,7 +119,7 @@ class Gateway:
 def _configuration(stubs: Stubs, session_ttl: int) -> dict[str, Any]:
     """Return a configuration with everything on that costs time: access log, customer hash, metrics."""
     return {
-        "server": {"listen": "127.0.0.1:0"},
+        "server": {"listen": "127.0.0.1:0", "accept_grace": "0s"},
         "admin": {"listen": "127.0.0.1:0"},
         "session": {
             "forward": {"url": stubs.session, "customer_id": {"header": "X-Customer-Id"}},

@@ -1,0 +1,100 @@
+"""Worker processes from outside: started by exec, killed, and reaped when SIGCHLD says that one has ended.
+
+Nothing here knows what a worker does. It stands on the standard library alone, since the first worker is started before all else is
+imported: so both processes load at the same time.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+MODULE: Final = "gateway.server.worker"
+SUPERVISORS_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_OURS: Final = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")  # of systemd, for us alone
+_PACKAGES: Final = Path(__file__).parents[2]
+
+
+class Child:
+    """A worker process and our side of the channel to it. `on_end` is called with its exit code (negative: the signal), once."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
+        self._process = process
+        self.channel = channel
+        self.on_end: Callable[[int], None] = lambda _: None
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it at once; nothing happens when it has ended."""
+        self._process.kill()
+
+    def poll(self) -> bool:
+        """Whether it has ended; `on_end` has then been called."""
+        if self._process.poll() is None:
+            return False
+        self.on_end(self._process.returncode)
+        return True
+
+
+class Children:
+    """All worker processes that have not ended."""
+
+    def __init__(self, command: tuple[str, ...] | None = None) -> None:
+        """Take the command that starts a worker; it gets the number of its channel's descriptor behind it."""
+        self._command = command or worker_command()
+        self._living: set[Child] = set()
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(tuple(self._living))
+
+    def start(self) -> Child:
+        """Start one. Raises OSError where the machine has no room for it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with theirs, _blocked(SUPERVISORS_SIGNALS):
+                process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                    [*self._command, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env={name: value for name, value in os.environ.items() if name not in _OURS},
+                )
+        except OSError:
+            ours.close()
+            raise
+        child = Child(process, ours)
+        self._living.add(child)
+        return child
+
+    def reap(self) -> None:
+        """Look which ones have ended."""
+        self._living -= {child for child in self if child.poll()}
+
+    def kill(self) -> None:
+        """End all at once."""
+        for child in self:
+            child.kill()
+
+
+def worker_command() -> tuple[str, ...]:
+    """Return what starts a worker with this same interpreter and package, whatever lies in the working directory."""
+    safe = () if Path.cwd() == _PACKAGES else ("-P",)
+    return (sys.executable, *safe, "-m", MODULE)
+
+
+@contextmanager
+def _blocked(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Hold signals back: a process that is started meanwhile begins with them blocked, and can't be hit before it is ready for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,126 @@
+"""One configuration with the contents of all files that it names, read once and checked as it is going to be used.
+
+All workers of a generation get the same edition. The rule of the active signing key stands here: what its file holds is taken again
+only when that is asked for (SIGHUP); until then what it held before is kept, so that a key never changes under its version by itself.
+"""
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+from msgspec import structs
+
+from gateway import config as configuration
+from gateway.config import Config, ConfigError, Fault, PrivateKey
+from gateway.config.files import named_files
+from gateway.config.loader import read_partly
+from gateway.config.substitution import named_files as substituted_files
+from gateway.server.copies import Contents, Copies, content, read_files
+
+Checks = tuple[Callable[[Config], Iterable[Fault]], ...]
+Digests = Mapping[Path, bytes | None]
+"""What stands in each file, for comparison; None where it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The active signing key as an edition has it: its version, how its file is read, and what stood in it."""
+
+    version: str
+    entry: PrivateKey
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A checked configuration, what stands in its files, and what is doubtful about it. `digests` are of what was read from disk."""
+
+    file: Path
+    config: Config
+    contents: Contents = field(repr=False)
+    digests: Digests = field(repr=False)
+    warnings: tuple[Fault, ...] = ()
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The active signing key."""
+        signing = self.config.alipayplus.signing
+        entry = signing.private_keys[signing.key_version]
+        return SigningKey(signing.key_version, entry, self.contents[str(entry.file)])
+
+    @property
+    def holds_back_key(self) -> bool:
+        """Whether the file of the active signing key holds another one than is used."""
+        key = self.signing_key
+        return self.digests[key.entry.file] != _digest(key.content)
+
+    def pickled(self) -> bytes:
+        """Return the configuration as it is sent to a worker."""
+        return pickle.dumps(self.config)
+
+
+def read_edition(file: Path, checks: Checks, *, kept: SigningKey | None = None) -> Edition:
+    """Read and check a configuration with its files. Raises ConfigError with all faults.
+
+    Where the same file is the active signing key under the same version as in `kept`, that key is used instead of what the file holds.
+    """
+    found = digests([file, *_sources(file)])  # of before it is read: a change that comes meanwhile is not missed
+    read: list[Edition] = []
+
+    def check_all(config: Config) -> Iterator[Fault]:
+        edition = _freeze(file, config, kept)
+        read.append(edition)
+        with Copies(edition.contents) as copies:
+            copied = copies.apply(edition.config)
+            for check in checks:
+                yield from check(copied)
+
+    loaded = configuration.load(file, checks=(check_all,))
+    [edition] = read
+    return replace(edition, digests={**found, **edition.digests}, warnings=loaded.warnings)
+
+
+def watched_files(file: Path) -> tuple[Path, ...]:
+    """Return every file that decides what comes of a configuration: its own, those that it names, and those that texts are taken from.
+
+    What is faulty in it is passed over: a file that is missing is to be noticed when it comes.
+    """
+    try:
+        named = tuple(named_files(read_partly(file)).values())
+    except ConfigError:
+        named = ()
+    return tuple(dict.fromkeys((file, *_sources(file), *named)))
+
+
+def digests(files: Iterable[Path]) -> dict[Path, bytes | None]:
+    """Look what stands in the files."""
+    return {file: _digest(content(file)) for file in files}
+
+
+def _sources(file: Path) -> tuple[Path, ...]:
+    text = (content(file) or b"").decode(errors="replace")
+    return substituted_files(text, file.absolute().parent)
+
+
+def _freeze(file: Path, config: Config, kept: SigningKey | None) -> Edition:
+    named = tuple(named_files(config).values())
+    contents = read_files(named)
+    found = {path: _digest(contents.get(str(path))) for path in named}
+    signing = config.alipayplus.signing
+    entry = signing.private_keys.get(signing.key_version)
+    if kept is not None and entry is not None and (signing.key_version, entry.file) == (kept.version, kept.entry.file):
+        contents[str(entry.file)] = kept.content
+        config = _with_entry(config, kept.version, kept.entry)
+    return Edition(file, config, contents, found)
+
+
+def _with_entry(config: Config, version: str, entry: PrivateKey) -> Config:
+    alipayplus = config.alipayplus
+    signing = structs.replace(alipayplus.signing, private_keys={**alipayplus.signing.private_keys, version: entry})
+    return structs.replace(config, alipayplus=structs.replace(alipayplus, signing=signing))
+
+
+def _digest(data: bytes | None) -> bytes | None:
+    return sha256(data).digest() if data is not None else None

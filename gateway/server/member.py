@@ -1,0 +1,143 @@
+"""One worker as the supervisor sees it: what it is told, what it has said, whether it is alive."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.server.children import Child
+from gateway.server.control import Ask, Assignment, Channel, Closed, Drain, End, Message, Ready, Totals, send_descriptors
+from gateway.telemetry.snapshot import Snapshot, decode
+
+SILENT_TICKS: Final = 12
+"""A worker that has said nothing during so many ticks of the watchdog hangs. Ticks are counted, not seconds: when this process itself has
+been stopped for a while, its workers are not to blame."""
+
+
+class Member:
+    """One worker process, from its assignment to its end. `ready` and `closed` (it accepts no more) are set when it says so.
+
+    `on_end` is called when it has ended and all that it has said has been heard.
+    """
+
+    def __init__(self, child: Child, slot: int, on_end: "Callable[[Member], None]" = lambda _: None) -> None:
+        self.slot = slot
+        self.pid = child.pid
+        self.ready = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.in_flight = 0
+        self.is_hung = False
+        self._child = child
+        self._on_end = on_end
+        self._channel = Channel(self._heed, self._lost)
+        self._is_lost = False
+        self._code: int | None = None
+        self._totals: bytes | None = None
+        self._asked = 0
+        self._questions: dict[int, asyncio.Future[None]] = {}
+        self._silent = 0
+        child.on_end = self._reaped
+
+    async def assign(self, assignment: Assignment, sockets: Sequence[socket.socket]) -> None:
+        """Give the worker its sockets and what it serves; it says when it is `ready`."""
+        channel = self._child.channel
+        channel.setblocking(False)
+        try:
+            send_descriptors(channel, [sock.fileno() for sock in sockets])
+        except OSError:  # it has ended already
+            channel.close()
+            self._lost()
+            return
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._channel, sock=channel)
+        self._channel.send(assignment)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it accepts connections, as far as is known."""
+        return self.ready.is_set() and not (self.closed.is_set() or self.ended.is_set())
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The metrics as it told them last."""
+        return decode(self._totals) if self._totals else []
+
+    @property
+    def end(self) -> str:
+        """How it ended, in words."""
+        if self.is_hung:
+            return "it hung"
+        code = self._code or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody else has killed it: the kernel for want of memory, or an operator."""
+        return self._code == -signal.SIGKILL and not self.is_hung
+
+    def drain(self, *, is_final: bool, last: list[int]) -> None:
+        """Tell it to finish and end; one that is not ready has nothing to finish. `last` is as in `Drain`."""
+        if self.ready.is_set():
+            self._channel.send(Drain(is_final, last))
+        else:
+            self.kill()
+
+    def cut(self) -> None:
+        """Tell it to cut what is in flight and end."""
+        self._channel.send(End())
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._child.kill()
+
+    def tick(self) -> bool:
+        """Count one tick of the watchdog; return whether the worker has just been found to hang. It then is killed."""
+        if not self.ready.is_set() or self.ended.is_set() or self.is_hung:
+            return False
+        self._silent += 1
+        self.is_hung = self._silent > SILENT_TICKS
+        if self.is_hung:
+            self.kill()
+        return self.is_hung
+
+    def ask(self) -> asyncio.Future[None]:
+        """Ask for its metrics; the future ends when `snapshot` has the answer, or the worker has ended."""
+        self._asked += 1
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._questions[self._asked] = answered
+        answered.add_done_callback(lambda _, number=self._asked: self._questions.pop(number, None))  # type: ignore[misc]
+        self._channel.send(Ask(self._asked))
+        return answered
+
+    def _heed(self, report: Message) -> None:
+        self._silent = 0
+        if isinstance(report, Totals):
+            self._totals = report.snapshot
+            self._answer(report.number)
+        elif isinstance(report, Ready):
+            self.ready.set()
+        elif isinstance(report, Closed):
+            self.in_flight = report.in_flight
+            self.closed.set()
+
+    def _answer(self, number: int) -> None:
+        answered = self._questions.get(number)
+        if answered is not None and not answered.done():
+            answered.set_result(None)
+
+    def _lost(self) -> None:
+        self._is_lost = True
+        self._look_ended()
+
+    def _reaped(self, code: int) -> None:
+        self._code = code
+        self._look_ended()
+
+    def _look_ended(self) -> None:
+        if self._is_lost and self._code is not None and not self.ended.is_set():
+            self.ended.set()
+            self.closed.set()
+            for number in tuple(self._questions):
+                self._answer(number)
+            self._on_end(self)

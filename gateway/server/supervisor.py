@@ -1,0 +1,237 @@
+"""The supervisor: it holds the sockets and the operators' listener, keeps the workers alive, and replaces one generation by the next.
+
+No traffic waits for it: what it does is done beside the workers, which accept by themselves (architecture, decisions 4 to 6).
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway import __version__
+from gateway.admin import Health, Site, admin_app
+from gateway.config import Duration
+from gateway.server.certificates import expiries
+from gateway.server.children import Child, Children
+from gateway.server.edition import Checks, Edition
+from gateway.server.generation import Generation, NotReady
+from gateway.server.inherited import Inherited
+from gateway.server.member import Member
+from gateway.server.notify import Notifier
+from gateway.server.place import Place
+from gateway.server.race import first
+from gateway.server.reload import Reloads
+from gateway.server.signals import Signals
+from gateway.server.tally import Tally
+from gateway.telemetry.log import Logs
+from gateway.telemetry.metrics import ServiceMetrics
+
+OK, FAILED = 0, 1
+
+TICK: Final = 0.5
+"""Seconds between two looks of the watchdog."""
+
+CLOSED_WITHIN: Final = 2.0
+"""Seconds for workers to say that they accept no more."""
+
+CUT_WITHIN: Final = 0.5
+"""Seconds for workers to log what they cut, after the second signal."""
+
+
+class Supervisor:
+    """Serves an edition and those that reloads bring after it."""
+
+    def __init__(self, edition: Edition, checks: Checks, children: Children, *, metrics: ServiceMetrics, logs: Logs) -> None:
+        self._edition = edition
+        self._checks = checks
+        self._children = children
+        self._metrics = metrics
+        self._logs = logs
+        self._log_settings = edition.config.telemetry.log
+        self._own_logs: list[Logs] = []
+        self._signals = Signals()
+        self._notifier = Notifier()
+        self._health = Health()
+        self._tally = Tally(metrics.registry, self._members)
+        self._site = Site(admin_app(self._tally.collect, self._health))
+        self._generations: list[Generation] = []
+        self._current: Generation | None = None  # the one in use; others start or drain
+        self._number = 0
+        self._inherited: Inherited
+        self._place: Place
+        self._tasks: asyncio.TaskGroup
+
+    def log(self) -> FilteringBoundLogger:
+        """Return the log as the edition in use has it."""
+        return self._logs.log
+
+    async def run(self, place: Place, inherited: Inherited, *, spare: Child) -> int:
+        """Serve until told to stop. Returns the exit code: 0 after a drain, 1 when it did not start or was told to end at once.
+
+        `place` is what is open for the first edition, `spare` a worker process that has been started already.
+        """
+        self._place, self._inherited = place, inherited
+        self._signals.watch(on_child=self._children.reap)
+        await self._site.start()
+        try:
+            await self._site.listen(place.admin)
+            async with asyncio.TaskGroup() as self._tasks:
+                watching = self._tasks.create_task(self._watch())
+                code = await self._serve(spare)
+                watching.cancel()
+        finally:
+            await self._site.close()
+            self._place.close()
+            for logs in self._own_logs:
+                logs.close()
+        return code
+
+    async def _serve(self, spare: Child) -> int:
+        generation = self._current = self._begin(self._edition)
+        try:
+            await first(generation.start(self._place.listeners, self._tasks, spare=spare), self._signals.stop.wait())
+        except NotReady as error:
+            self.log().error("cannot start", reason=str(error))
+            await generation.drain()
+            return FAILED
+        if not self._signals.stop.is_set():
+            await self._keep_serving(generation)
+        return await self._stop()
+
+    async def _keep_serving(self, generation: Generation) -> None:
+        self._show_edition()
+        self._health.started = True
+        self.log().info(
+            "serving",
+            version=__version__,
+            listen=self._place.listeners.names,
+            admin=self._place.admin_name,
+            workers=generation.serving,
+            pid=os.getpid(),
+        )
+        self._notifier.ready(self._status())
+        reloads = Reloads(
+            self._edition,
+            self._checks,
+            self._switch,
+            self._metrics,
+            self.log,
+            asked=self._signals.reload,
+            on_begin=self._notifier.reloading,
+            on_end=lambda: self._notifier.ready(self._status()),
+        )
+        await first(reloads.run(), self._signals.stop.wait())
+
+    def _begin(self, edition: Edition) -> Generation:
+        self._number += 1
+        generation = Generation(
+            self._number,
+            edition,
+            self._children,
+            self._metrics,
+            self.log,
+            on_change=self._note_change,
+            on_end=self._tally.retire,
+        )
+        self._generations.append(generation)
+        return generation
+
+    # What a reload does.
+
+    async def _switch(self, edition: Edition) -> None:
+        """Put another edition into service. Raises CannotListen, CannotHold and NotReady, and then nothing has changed."""
+        place = Place.open(edition.config, self._inherited, self._place)
+        generation = self._begin(edition)
+        try:
+            await generation.start(place.listeners, self._tasks)
+        except BaseException:
+            place.close(but=self._place)
+            self._tasks.create_task(self._retire(generation))
+            raise
+        former, self._current = self._current, generation
+        former_place, self._place = self._place, place
+        self._edition = edition
+        self._show_edition()
+        self._note_change()
+        if place.admin is not former_place.admin:
+            await self._site.listen(place.admin)
+        former_place.close(but=place)
+        assert former is not None
+        self._tasks.create_task(self._retire(former))
+
+    async def _retire(self, generation: Generation) -> None:
+        """See a generation that is not in use to its end."""
+        await generation.drain(self._place.listeners)
+        self._generations.remove(generation)
+        self.log().info("a former generation has ended", generation=generation.number)
+
+    def _show_edition(self) -> None:
+        """Let log and metrics be those of the edition in use."""
+        settings = self._edition.config.telemetry.log
+        if settings != self._log_settings:
+            self._log_settings = settings
+            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc)
+            self._own_logs.append(self._logs)
+        self._metrics.certificate_expiry.clear()
+        for file, end in expiries(self._edition.config, self._edition.contents).items():
+            self._metrics.certificate_expiry.labels(file).set(end)
+
+    # The end.
+
+    async def _stop(self) -> int:
+        self._health.draining = True
+        grace = self._edition.config.server.accept_grace if self._signals.has_grace else Duration(0)
+        self.log().info("stopping", accept_grace=str(grace))
+        self._notifier.stopping(f"stopping; accepting for {grace} more")
+        await first(self._signals.end.wait(), timeout=grace)
+        self._place.listeners.close()
+        draining = [self._tasks.create_task(generation.drain()) for generation in self._generations]
+        closed = [generation.closed() for generation in self._generations]
+        await first(asyncio.gather(*closed), self._signals.end.wait(), timeout=CLOSED_WITHIN)
+        self.log().info("draining", in_flight=sum(member.in_flight for member in self._members()))
+        await first(asyncio.wait(draining), self._signals.end.wait())
+        if any(not task.done() for task in draining):
+            await self._cut(draining)
+            return FAILED
+        self.log().info("stopped")
+        return OK
+
+    async def _cut(self, draining: Iterable[asyncio.Task[None]]) -> None:
+        """End at once: the workers log what they cut."""
+        for member in self._members():
+            member.cut()
+        await asyncio.wait(draining, timeout=CUT_WITHIN)
+        self._children.kill()
+
+    # What goes on all the time.
+
+    async def _watch(self) -> None:
+        """Be the watchdog of the workers, and give systemd's a sign of life while one of them serves."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(TICK)
+            for generation in self._generations:
+                generation.watch()
+            is_due = self._notifier.watchdog is not None and loop.time() - last >= self._notifier.watchdog / 2 - TICK
+            if is_due and any(member.serves for member in self._members()):
+                self._notifier.alive()
+                last = loop.time()
+
+    def _members(self) -> Iterator[Member]:
+        return (member for generation in self._generations for member in tuple(generation.members))
+
+    def _note_change(self) -> None:
+        """Take that a worker has got ready, or has ended."""
+        current = self._current
+        serving = current.serving if current is not None else 0
+        self._metrics.workers.set(serving)
+        self._health.reasons = ["no worker serves"] if not serving else []
+        if current is not None and current.is_failing:
+            self._health.reasons.append("a worker fails again and again")
+
+    def _status(self) -> str:
+        assert self._current is not None
+        return f"serving with {self._current.serving} workers, generation {self._current.number}"
