@@ -171,27 +171,25 @@ def test_the_alert_on_clocks_begins_where_the_gateway_warns() -> None:
     assert f"> {CLOCK_OFFSET_WARNING:.0f} " in rule["expr"]
 
 
+async def count(watched: Watched, expression: str) -> float:
+    [sample] = await watched.prometheus.query(expression)
+    return float(sample["value"][1])
+
+
 @needs_prometheus
-async def test_C9_rules_work_on_what_a_gateway_tells_and_a_wrong_signature_alerts(watched: Watched) -> None:
+async def test_C9_on_a_real_prometheus_rules_work_and_availability_is_what_the_client_saw(watched: Watched) -> None:
     groups = await watched.prometheus.rules()
     problems = [(rule["name"], rule["lastError"]) for group in groups for rule in group["rules"] if rule["health"] != "ok"]
     assert problems == []
     firing = await watched.prometheus.until('ALERTS{alertname="GatewaySignatureInvalid",alertstate="firing"}')
     assert [alert["metric"]["job"] for alert in firing] == ["alipayplus-gateway"]
 
-
-@needs_prometheus
-async def test_availability_by_status_is_availability_by_result_and_what_the_client_saw(watched: Watched) -> None:
-    async def count(expression: str) -> float:
-        [sample] = await watched.prometheus.query(expression)
-        return float(sample["value"][1])
-
     by_status = 'sum(gateway_requests_total{route="sdk",status=~"0|429|5.."})'
-    refused = "|".join(sorted(code for code in FAILURES if code in CLIENTS_FAULT))
-    by_result = f'sum(gateway_alipayplus_results_total{{result_status!="S",result_code!~"PROCESS_FAIL|PARAM_ILLEGAL|other|{refused}"}})'
+    good = "|".join(sorted(CLIENTS_FAULT | BUSINESS))
+    by_result = f'sum(gateway_alipayplus_results_total{{result_code!~"{good}"}})'
     seen = sum(number for status, number in watched.seen.items() if status == 429 or status >= 500)
     assert seen > 0
-    assert await count(by_status) == await count(by_result) == seen
-    assert await count('sum(gateway_requests_total{route="sdk"})') == watched.seen.total()
+    assert await count(watched, by_status) == await count(watched, by_result) == seen
+    assert await count(watched, 'sum(gateway_requests_total{route="sdk"})') == watched.seen.total()
     [ratio] = await watched.prometheus.until("job:gateway_sdk_bad:ratio_rate5m > 0")
     assert 0 < float(ratio["value"][1]) < 1
