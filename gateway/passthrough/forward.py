@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
-from msgspec import Struct
 
 from gateway.edge.body import ClientLeft
 from gateway.edge.exchange import Exchange
@@ -17,26 +16,15 @@ from gateway.edge.front import Arrival, expects_continue
 from gateway.edge.routing import upstream_target
 from gateway.edge.server import Connection as ClientConnection
 from gateway.errors import GatewayError
+from gateway.passthrough.failure import failure_of
 from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_fields
 from gateway.passthrough.handshake import WEBSOCKET
-from gateway.passthrough.headers import HeaderRules, RequestHeaders, host_value
+from gateway.passthrough.headers import host_value
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.upload import Body, Upload
-from gateway.upstream import (
-    AnswerInvalid,
-    Cluster,
-    Connection,
-    ConnectionLost,
-    Field,
-    Full,
-    Head,
-    Lease,
-    NoneAvailable,
-    Outcome,
-    Unreachable,
-    UpstreamError,
-)
+from gateway.passthrough.way import Way
+from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Field, Head, Lease, Outcome, Unreachable, UpstreamError
 from gateway.upstream.message import SWITCHING_PROTOCOLS
 from gateway.upstream.retry import may_repeat
 
@@ -44,34 +32,6 @@ OWN_CONTINUE: Final = 1.0  # seconds; as long as clients wait themselves (RFC 91
 _CONTINUE: Final = 100
 _FIRST_ERROR: Final = 400
 _UPGRADE_REQUIRED: Final = 426
-# What a failure of the upstream is to the client, and what it is to the upstream; the first that fits.
-_FAILURES: Final[tuple[tuple[type[UpstreamError], str, Outcome], ...]] = (
-    (AnswerInvalid, "UPSTREAM_RESPONSE_INVALID", "invalid"),
-    (Full, "OVERLOADED", "unreachable"),
-    (NoneAvailable, "UPSTREAM_UNAVAILABLE", "unreachable"),
-    (Unreachable, "UPSTREAM_UNREACHABLE", "unreachable"),
-    (UpstreamError, "UPSTREAM_CONNECTION_LOST", "error"),
-)
-
-
-class Timeouts(Struct, frozen=True):
-    """Seconds: from the request's end to the answer's head; between two reads of the answer (or a tunnel), and of the request body."""
-
-    response: float
-    idle: float
-    body_idle: float
-
-
-class Way(Struct, frozen=True, eq=False):
-    """What a route does with its requests. `tunnels` holds those that are open."""
-
-    upstream: Cluster
-    host_header: str
-    request_headers: RequestHeaders
-    response_rules: HeaderRules
-    max_body: int
-    timeouts: Timeouts
-    tunnels: set[Tunnel]
 
 
 class Forward:
@@ -153,7 +113,7 @@ class Forward:
             lease = await self._way.upstream.acquire(after=after)
         except Unreachable as error:
             self._exchange.endpoint = error.endpoint or self._exchange.endpoint
-            raise (self._unknown or _failure(error)[0]) from error
+            raise (self._unknown or failure_of(error)[0]) from error
         self._exchange.endpoint = lease.endpoint.name
         self._upstream = lease.connection
         return lease
@@ -347,7 +307,7 @@ class Forward:
 
     def _judge(self, error: UpstreamError, connection: Connection) -> None:
         """Keep what an attempt failed by; that another one was not even sent does not undo it."""
-        failure, self._outcome = _failure(error)
+        failure, self._outcome = failure_of(error)
         if connection.sent:
             self._unknown = failure
         self._failure = self._unknown or failure
@@ -371,8 +331,3 @@ class Forward:
 
 def _upgrade(head: Head) -> bytes:
     return b", ".join([value for name, value in head.fields if name.lower() == b"upgrade"])
-
-
-def _failure(error: UpstreamError) -> tuple[GatewayError, Outcome]:
-    code, outcome = next((code, outcome) for kind, code, outcome in _FAILURES if isinstance(error, kind))
-    return GatewayError(code, f"upstream: {error.reason}"), outcome

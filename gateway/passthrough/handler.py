@@ -12,10 +12,11 @@ from aiohttp import web
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
 from gateway.edge.routes import Route
-from gateway.passthrough.forward import Forward, Way
+from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.upload import announced_body
+from gateway.passthrough.way import Way
 from gateway.session import Check, Identity, RawHeaders, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Field

@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 from gateway.config import ApiRoute, Config, Fault, HeaderChanges
 from gateway.edge.routes import Route, route_faults
-from gateway.passthrough.forward import Timeouts, Way
 from gateway.passthrough.headers import HeaderRules, RequestHeaders
 from gateway.passthrough.tunnel import Tunnel
+from gateway.passthrough.way import Timeouts, Way
 from gateway.upstream import Cluster
 
 Direction = Literal["request_headers", "response_headers"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-
 from msgspec import Struct, to_builtins
 
 from gateway.config import (
@@ -23,6 +22,7 @@ from gateway.config import (
     Server,
     Session,
     Signing,
+    Size,
     Upstream,
     UpstreamServer,
     Verification,
@@ -44,13 +44,8 @@ from gateway.upstream.configured import api_cluster
 from gateway.upstream.watch import Watch, show_health
 
 SDK = "/alipayplus"
-LIMITS = Limits(
-    header_size=2048,  # type: ignore[arg-type]
-    header_timeout=Duration(0.5),
-    idle_timeout=Duration(5),
-    body_idle_timeout=Duration(0.5),
-    write_idle_timeout=Duration(0.5),
-)
+LIMITS = Limits(header_size=Size(2048))
+IMPATIENT = Limits(header_size=Size(2048), body_idle_timeout=Duration(0.3), write_idle_timeout=Duration(0.3))
 
 
 @dataclass
@@ -94,7 +89,7 @@ def route(prefix: str = "/", upstream: str = "wallet", **more: Any) -> ApiRoute:
 
 
 def upstream(url: str, **more: Any) -> Upstream:
-    times = {"connect_timeout": Duration(1), "response_timeout": Duration(1), "idle_timeout": Duration(1)}
+    times = {"connect_timeout": Duration(5), "response_timeout": Duration(10), "idle_timeout": Duration(10)}
     return Upstream(servers=(UpstreamServer(url=url),), **{**times, **more})
 
 

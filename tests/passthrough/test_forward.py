@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.config import Duration
-from tests.passthrough.rig import Client, StartRig, route, upstream
+from tests.passthrough.rig import IMPATIENT, Client, StartRig, route, upstream
 from tests.upstream.peer import Call, Script, StartPeer, until
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -613,7 +613,7 @@ async def test_A6_a_body_over_the_routes_limit_is_413(start_rig: StartRig, start
 
 
 async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: StartPeer) -> None:
-    rig = await start_rig((await start_peer(reading_all)).url)
+    rig = await start_rig((await start_peer(reading_all)).url, limits=IMPATIENT)
     raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
     assert failure(raw) == (408, b"REQUEST_TIMEOUT")
     assert rig.count("gateway_rejected_total", reason="body_timeout") == 1

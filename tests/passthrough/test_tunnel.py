@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.config import Duration
-from tests.passthrough.rig import Client, Rig, StartRig
+from tests.passthrough.rig import IMPATIENT, Client, Rig, StartRig
 from tests.passthrough.test_frames import frame
 from tests.upstream.peer import Call, StartPeer, until
 
@@ -316,15 +316,17 @@ async def test_a_slow_side_holds_up_the_other(start_rig: StartRig, start_peer: S
     await loop.sock_connect(sock, ("127.0.0.1", rig.port))
     await loop.sock_sendall(sock, ASK)
     head = b""
-    while b"\r\n\r\n" not in head:
-        head += await loop.sock_recv(sock, 1)
+    while not head.endswith(b"\r\n\r\n"):
+        byte = await loop.sock_recv(sock, 1)
+        assert byte
+        head += byte
     (tunnel,) = rig.tunnels
     if slow == "client":
         await until(lambda: tunnel._client.is_full)
         assert tunnel._client.transport.get_write_buffer_size() <= 65536
         received = b""
-        while len(received) < size:
-            received += await loop.sock_recv(sock, 1 << 20)
+        while len(received) < size and (piece := await loop.sock_recv(sock, 1 << 20)):
+            received += piece
         assert received == data
     else:
         sending = asyncio.create_task(loop.sock_sendall(sock, data))
@@ -344,7 +346,7 @@ async def test_A9_a_client_that_takes_nothing_is_cut_off(start_rig: StartRig, st
             call.write(b"x" * 100_000)
             await call.writer.drain()
 
-    rig = await start_rig((await start_peer(script)).url)
+    rig = await start_rig((await start_peer(script)).url, limits=IMPATIENT)
     client = await opened(rig)
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     (line,) = await rig.ended()
