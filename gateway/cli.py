@@ -1,53 +1,96 @@
-"""The command line: which commands there are. What each does stands in its own module.
+"""The command line: which commands there are. What each does stands in its own module, imported only when it is needed.
 
 Exit codes: 0 fine, 1 failed while running, 2 usage, 3 configuration invalid.
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Final, TypeAlias
 
-from gateway import __version__, runtime
-from gateway.commands import call, connect, keys, routes, signature
-from gateway.config import commands as configuration
-from gateway.server import process
-from gateway.simulator import commands as simulator
+from gateway import __version__
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
+Add: TypeAlias = Callable[["Subparsers"], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(only=given[0] if given else None).parse_args(given)
     code: int = options.func(options)
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each sets `func`, a function of the options that returns the exit code."""
+def parser(*, only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands; each sets `func`, a function of the options that returns the exit code.
+
+    With the name of a command as `only`, the parser knows this one alone: the others need not be imported.
+    """
     top = argparse.ArgumentParser(prog="gateway", description="The gateway between a wallet's app and Alipay+.")
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _with_file(commands, "run", "serve", lambda options: process.run(options.config))
-    check = _with_file(commands, "check", "list every fault of a configuration", _check)
-    check.add_argument("--connect", action="store_true", help="then try each peer: TLS, and the Date of one HEAD /; nothing signed is sent")
-    _with_file(
-        commands, "config", "print the effective configuration, secrets masked", lambda o: configuration.show(o.config, runtime.CHECKS)
-    )
-    schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
-    schema.set_defaults(func=lambda _: configuration.schema())
-    for module in (routes, keys, signature, call, simulator):
-        module.add_parser(commands)
+    for add in dict.fromkeys([COMMANDS[only]] if only in COMMANDS else COMMANDS.values()):
+        add(commands)
     return top
 
 
-def _check(options: argparse.Namespace) -> int:
-    if not options.connect:
-        return configuration.check(options.config, runtime.CHECKS)
-    return configuration.check(options.config, runtime.CHECKS, connect.connect)
+def _run(commands: Subparsers) -> None:
+    def run(options: argparse.Namespace) -> int:
+        code: int = import_module("gateway.server.process").run(options.config)
+        return code
+
+    _with_file(commands, "run", "serve", run)
 
 
-def _with_file(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, func: object
-) -> argparse.ArgumentParser:
+def _configuration(commands: Subparsers) -> None:
+    configuration = import_module("gateway.config.commands")
+    checks = import_module("gateway.runtime").CHECKS
+
+    def check(options: argparse.Namespace) -> int:
+        connect = {"connect": import_module("gateway.commands.connect").connect} if options.connect else {}
+        code: int = configuration.check(options.config, checks, **connect)
+        return code
+
+    checking = _with_file(commands, "check", "list every fault of a configuration", check)
+    checking.add_argument(
+        "--connect", action="store_true", help="then try each peer: TLS, and the Date of one HEAD /; nothing signed is sent"
+    )
+    _with_file(commands, "config", "print the effective configuration, secrets masked", lambda o: configuration.show(o.config, checks))
+    schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
+    schema.set_defaults(func=lambda _: configuration.schema())
+
+
+def _module(name: str) -> Add:
+    """Return what adds the commands of this module."""
+    return lambda commands: import_module(name).add_parser(commands)
+
+
+_SERVICE: Final = _module("gateway.commands.service")
+_SIGNATURE: Final = _module("gateway.commands.signature")
+_SIMULATOR: Final = _module("gateway.simulator.commands")
+
+COMMANDS: Final[dict[str, Add]] = {
+    "run": _run,
+    "reload": _SERVICE,
+    "stop": _SERVICE,
+    "healthcheck": _SERVICE,
+    "check": _configuration,
+    "config": _configuration,
+    "schema": _configuration,
+    "routes": _module("gateway.commands.routes"),
+    "keys": _module("gateway.commands.keys"),
+    "sign": _SIGNATURE,
+    "verify": _SIGNATURE,
+    "call": _module("gateway.commands.call"),
+    "simulate": _SIMULATOR,
+    "demo": _SIMULATOR,
+}
+
+
+def _with_file(commands: Subparsers, name: str, text: str, func: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     command.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")
     command.set_defaults(func=func)
