@@ -33,14 +33,15 @@ _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 class Admit(Protocol):
     """Takes an accepted connection (`gateway.server.admission.Admission`)."""
 
-    async def admit(self, sock: socket.socket, peer: str) -> None:
-        """Open a connection, or close it."""
+    async def admit(self, sock: socket.socket, peer: str) -> bool:
+        """Open a connection and return True, or close it."""
 
 
 class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
-    `refusal` is what a client gets for whose connection there is no descriptor.
+    `open` is how many it holds, those that are being opened included; `refusal` is what a client gets for whose connection there is no
+    descriptor. Every connection of `edge` must come from here.
     """
 
     def __init__(
@@ -60,17 +61,13 @@ class Acceptor:
         self._limit = connections
         self._refusal = refusal
         self._reserve = Reserve()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
+        self.open = 0
         self._is_started = False
         self._is_accepting = False
-        edge.on_closed = self._go_on
-
-    @property
-    def open(self) -> int:
-        """How many connections are open, those that are being opened included."""
-        return self._edge.open + len(self._opening)
+        edge.on_closed = self._ended
 
     def start(self) -> None:
         """Begin to accept."""
@@ -84,11 +81,10 @@ class Acceptor:
         self._hold()
         self._stop_timer()
 
-    def take_waiting(self) -> None:
-        """Accept all that waits, when nobody else is going to."""
-        for sock in self._sockets:
-            while self._accept_one(sock):
-                pass
+    def take_waiting(self, sock: socket.socket) -> None:
+        """Accept all that waits at one of the sockets, when nobody else is going to."""
+        while self._accept_one(sock):
+            pass
 
     def close(self) -> None:
         """Stop, and give up what is being opened."""
@@ -136,12 +132,19 @@ class Acceptor:
         task = self._loop.create_task(self._admission.admit(connection, str(address[0]) if isinstance(address, tuple) else ""))
         self._opening.add(task)
         task.add_done_callback(self._opened)
+        self.open += 1
         return True
 
-    def _opened(self, task: asyncio.Task[None]) -> None:
+    def _opened(self, task: asyncio.Task[bool]) -> None:
         self._opening.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = task.exception() if not task.cancelled() else None
+        if error is not None:
             self._log.error("a connection could not be opened", exc_info=error)
+        if task.cancelled() or error is not None or not task.result():
+            self._ended()
+
+    def _ended(self) -> None:
+        self.open -= 1
         self._go_on()
 
     def _failed(self, sock: socket.socket, error: OSError) -> None:

@@ -33,8 +33,8 @@ class Admission:
         self._proxies = proxies
         self._timeout = timeout
 
-    async def admit(self, sock: socket.socket, peer: str) -> None:
-        """Give a non-blocking connection to the edge server, or close it. `peer` is its address, empty for a unix socket.
+    async def admit(self, sock: socket.socket, peer: str) -> bool:
+        """Give a non-blocking connection to the edge server, or close it and return False. `peer` is its address, empty on a unix socket.
 
         PROXY header and TLS handshake have `timeout` seconds each.
         """
@@ -42,11 +42,11 @@ class Admission:
             client = await self._client(sock, peer)
         except OSError:  # the client has left, or was refused
             sock.close()
-            return
+            return False
         except BaseException:
             sock.close()
             raise
-        await self._open(sock, partial(self._edge.receiver, client), client or peer)
+        return await self._open(sock, partial(self._edge.receiver, client), client or peer)
 
     async def _client(self, sock: socket.socket, peer: str) -> str | None:
         """Return the client's address by the PROXY header; None if there is none, and where it is the peer itself."""
@@ -59,7 +59,7 @@ class Admission:
             self._refuse("proxy_protocol", "no PROXY header" if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
             raise ConnectionRefusedError from error
 
-    async def _open(self, sock: socket.socket, make: Callable[[], Receiver], client: str) -> None:
+    async def _open(self, sock: socket.socket, make: Callable[[], Receiver], client: str) -> bool:
         try:
             if self._tls is None:
                 await asyncio.get_running_loop().connect_accepted_socket(make, sock)
@@ -70,7 +70,10 @@ class Admission:
         except ConnectionAbortedError:
             self._refuse("tls", "no handshake in time", client)
         except OSError:
-            return  # the client has left
+            return False  # the client has left
+        else:
+            return True
+        return False
 
     def _refuse(self, reason: str, why: str, client: str) -> None:
         self._edge.metrics.rejected(reason).inc()

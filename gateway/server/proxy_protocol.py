@@ -49,11 +49,6 @@ def parse(data: bytes) -> Header | None:
     raise HeaderInvalid
 
 
-def is_begun(data: bytes) -> bool:
-    """Whether `data` begins as a PROXY header does."""
-    return data.startswith((V1, V2))
-
-
 def _parse_v1(data: bytes) -> Header | None:
     end = data.find(b"\r\n", 0, V1_MAX)
     if end < 0:

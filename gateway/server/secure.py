@@ -153,11 +153,11 @@ class TlsTransport(asyncio.Transport):
         self._raw.resume_reading()
         self._inner.resume_reading()
 
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and write."""
         self._inner.write(data)
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Encrypt and write all of them."""
         self._inner.writelines(list_of_data)
 

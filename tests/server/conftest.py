@@ -1,0 +1,47 @@
+"""The loop of production for every asynchronous test, and the standard one too where the loops differ; certificates; the rig."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.server.rig import Rig, StartRig
+from tests.upstream.certificates import Authority, Pair
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return LOOPS if item.path.name in {"test_acceptor.py", "test_admission.py", "test_secure.py"} else {"uvloop": LOOPS["uvloop"]}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "authority")
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other"), "other")
+
+
+@pytest.fixture(scope="session")
+def server_pair(authority: Authority) -> Pair:
+    return authority.issue("localhost", "localhost", "127.0.0.1")
+
+
+@pytest.fixture
+async def start_rig() -> AsyncIterator[StartRig]:
+    """Start listeners with an edge behind them: `rig = await start_rig(...)`, see `Rig.start`."""
+    rigs: list[Rig] = []
+
+    async def start(**settings: Any) -> Rig:
+        rigs.append(Rig(**settings))
+        rigs[-1].acceptor.start()
+        return rigs[-1]
+
+    yield start
+    for rig in rigs:
+        await rig.close()

@@ -1,0 +1,249 @@
+"""The accept loop, with both loops: limits, descriptors that run out, sharing a burst, stopping."""
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.server.acceptor import RETRY
+from tests.server.rig import LAST_REQUEST, REQUEST, Client, Rig, StartRig, listening
+
+
+async def test_connections_are_accepted_from_every_listener(start_rig: StartRig, tmp_path: Path) -> None:
+    unix = socket.socket(socket.AF_UNIX)
+    unix.setblocking(False)
+    unix.bind(str(tmp_path / "gateway.sock"))
+    unix.listen()
+    rig = await start_rig(sockets=[listening(), listening(socket.AF_INET6, "::1"), unix])
+    clients = [
+        await asyncio.open_connection("127.0.0.1", rig.port),
+        await asyncio.open_connection("::1", rig.sockets[1].getsockname()[1]),
+        await asyncio.open_unix_connection(tmp_path / "gateway.sock"),
+    ]
+    assert [(await Client(*client).ask())["client"] for client in clients] == ["127.0.0.1", "::1", "unix"]
+    assert rig.acceptor.open == 3
+    assert [line["client"] for line in rig.lines.lines] == ["127.0.0.1", "::1", "unix"]
+    for _, writer in clients:
+        writer.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
+
+
+async def test_above_the_limit_connections_wait_until_one_ends(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=2)
+    first, second = await rig.connect(), await rig.connect()
+    await first.ask()
+    await second.ask()
+    third, fourth = await rig.connect(), await rig.connect()
+    third.writer.write(REQUEST)
+    fourth.writer.write(REQUEST)
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    assert rig.acceptor.open == 2
+    await first.ask()
+    assert len(rig.lines.lines) == 3
+    second.close()
+    await third.answer()
+    await rig.until(lambda: rig.rejected("connections") == 2)
+    third.close()
+    await fourth.answer()
+    assert rig.acceptor.open == 2
+    assert rig.rejected("connections") == 2
+    first.close()
+    fourth.close()
+
+
+async def test_at_the_limit_nothing_is_counted_while_nobody_waits(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=1)
+    for _ in range(3):
+        client = await rig.connect()
+        await client.ask(LAST_REQUEST)
+        assert await client.rest() == b""
+        client.close()
+        await rig.until(lambda: rig.acceptor.open == 0)
+    assert rig.rejected("connections") == 0
+
+
+async def test_a_connection_counts_while_it_is_being_opened(start_rig: StartRig) -> None:
+    go_on = asyncio.Event()
+
+    class Slow:
+        async def admit(self, sock: socket.socket, peer: str) -> bool:
+            await go_on.wait()
+            sock.close()
+            return False
+
+    rig = await start_rig(connections=1, admission=Slow())
+    first, second = await rig.connect(), await rig.connect()
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    assert rig.acceptor.open == 1
+    go_on.set()
+    assert await first.rest() == b""
+    assert await second.rest() == b""
+    first.close()
+    second.close()
+
+
+async def test_a_connection_that_cannot_be_opened_harms_no_other(start_rig: StartRig) -> None:
+    class Broken:
+        async def admit(self, sock: socket.socket, peer: str) -> bool:
+            sock.close()
+            raise KeyError("secret-of-the-client")
+
+    rig = await start_rig(connections=1, admission=Broken())
+    for _ in range(2):
+        client = await rig.connect()
+        assert await client.rest() == b""
+        client.close()
+    await rig.until(lambda: len(rig.logged.calls) == 2)
+    assert {call.method_name for call in rig.logged.calls} == {"error"}
+    assert rig.acceptor.open == 0
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Leave this process only so many more descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+    highest = max(int(file.name) for file in Path("/proc/self/fd").iterdir())
+    holes = []  # numbers below the highest that are free
+    while (hole := os.open(os.devnull, os.O_RDONLY)) < highest:
+        holes.append(hole)
+    os.close(hole)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    for descriptor in free:
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for hole in holes:
+            os.close(hole)
+
+
+async def test_F3_without_descriptors_one_is_told_and_the_others_wait(start_rig: StartRig) -> None:
+    rig = await start_rig()
+    loop = asyncio.get_running_loop()
+    rig.acceptor.stop()
+    clients = [socket.create_connection(("127.0.0.1", rig.port)) for _ in range(3)]
+    for client in clients:
+        client.setblocking(False)
+        client.send(LAST_REQUEST)
+    with descriptors_left(0):
+        begun = loop.time()
+        rig.acceptor.start()
+        first = await read_all(clients[0])
+        assert first.startswith(b"HTTP/1.1 503 ")
+        await rig.until(lambda: len(rig.logged.calls) >= 3)
+        assert loop.time() - begun >= 2 * RETRY * 0.9  # no busy loop: it is tried again in a moment
+        assert {call.kwargs["why"] for call in rig.logged.calls} == {"Too many open files"}
+        assert rig.rejected("connections") == len(rig.logged.calls)
+        refused = len(rig.logged.calls)
+    answers = [await read_all(client) for client in clients[1:]]
+    assert sum(answer.startswith(b"HTTP/1.1 503 ") for answer in [first, *answers]) == min(refused, 3)
+    fresh = await rig.connect()
+    await fresh.ask()
+    fresh.close()
+    for client in clients:
+        client.close()
+
+
+async def test_F3_accepting_goes_on_when_descriptors_are_there_again(start_rig: StartRig) -> None:
+    rig = await start_rig(sockets=[listening()])
+    rig.acceptor.stop()
+    waiting = [socket.create_connection(("127.0.0.1", rig.port)) for _ in range(8)]
+    for client in waiting:
+        client.setblocking(False)
+        client.send(LAST_REQUEST)
+    with descriptors_left(2):
+        rig.acceptor.start()
+        await rig.until(lambda: rig.rejected("connections") >= 1)
+        answers = [await read_all(client) for client in waiting]
+    served = [answer for answer in answers if answer.startswith(b"HTTP/1.1 200 ")]
+    assert len(served) >= 2
+    assert len(served) + int(rig.rejected("connections")) >= 8
+    for client in waiting:
+        client.close()
+
+
+async def read_all(sock: socket.socket) -> bytes:
+    """Read to the end of the connection without needing another descriptor."""
+    data = b""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                came = sock.recv(65536)
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+                continue
+            if not came:
+                return data
+            data += came
+
+
+async def test_stopping_leaves_what_waits_and_what_is_open(start_rig: StartRig) -> None:
+    rig = await start_rig()
+    client = await rig.connect()
+    await client.ask()
+    rig.acceptor.stop()
+    waiting = await rig.connect()
+    waiting.writer.write(REQUEST)
+    await client.ask()
+    assert rig.acceptor.open == 1
+    successor = await start_rig(sockets=[sock.dup() for sock in rig.sockets])
+    await waiting.answer()
+    assert successor.acceptor.open == 1
+    waiting.close()
+    client.close()
+
+
+async def test_what_waits_can_be_taken_at_the_end(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=2)
+    rig.acceptor.stop()
+    clients = [await rig.connect() for _ in range(20)]
+    for client in clients:
+        client.writer.write(REQUEST)
+    rig.acceptor.take_waiting(rig.sockets[0])
+    rig.sockets[0].close()
+    for client in clients:
+        await client.answer()
+        client.close()
+
+
+async def test_a_full_acceptor_that_was_stopped_does_not_go_on(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=1)
+    first, second = await rig.connect(), await rig.connect()
+    await first.ask()
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    rig.acceptor.stop()
+    first.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
+    second.writer.write(REQUEST)
+    rig.acceptor.start()
+    await second.answer()
+    second.close()
+
+
+@pytest.mark.parametrize("kind", ["unix", "shared-port"])
+async def test_a_burst_at_a_shared_socket_is_shared(start_rig: StartRig, tmp_path: Path, kind: str) -> None:
+    """Two acceptors of one loop take turns; two processes are tried in tests/e2e."""
+    if kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(tmp_path / "gateway.sock"))
+        sock.listen(512)
+        sock.setblocking(False)
+    else:
+        sock = listening()
+    rigs: list[Rig] = [await start_rig(sockets=[shared]) for shared in (sock, sock.dup())]
+    for rig in rigs:
+        rig.acceptor.stop()
+    clients = [await rigs[0].connect() for _ in range(64)]
+    for rig in rigs:
+        rig.acceptor.start()
+    await rigs[0].until(lambda: sum(rig.acceptor.open for rig in rigs) == 64)
+    assert max(rig.acceptor.open for rig in rigs) <= 45
+    for client in clients:
+        client.close()
