@@ -1,4 +1,4 @@
-"""What the admin listener serves: `/metrics`, `/livez`, `/readyz`, `/startupz`.
+"""What the admin listener serves: `/metrics`, `/livez`, `/readyz`, `/startupz`, `/status.json`.
 
 Probes answer 200 or 503 with their reasons as JSON. The health of peers is never counted: one outage would take every instance out.
 """
@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 Collect = Callable[[], Awaitable[Collector]]
+Tell = Callable[[], Awaitable[msgspec.Struct]]
 
 
 @dataclass(slots=True)
@@ -28,8 +29,8 @@ class Health:
         return [*reasons, *(["draining"] if self.draining else []), *self.reasons]
 
 
-def admin_app(collect: Collect, health: Health) -> web.Application:
-    """Return the admin listener's application. `collect` gives the metrics of this moment."""
+def admin_app(collect: Collect, health: Health, status: Tell) -> web.Application:
+    """Return the admin listener's application. `collect` gives the metrics of this moment, `status` the state as a value."""
 
     async def expose(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -44,11 +45,26 @@ def admin_app(collect: Collect, health: Health) -> web.Application:
     async def startupz(_: web.Request) -> web.Response:
         return _probe([] if health.started else ["starting"])
 
+    async def tell(_: web.Request) -> web.Response:
+        return _json(200, msgspec.json.encode(await status()))
+
     app = web.Application()
-    app.add_routes([web.get("/metrics", expose), web.get("/livez", livez), web.get("/readyz", readyz), web.get("/startupz", startupz)])
+    app.add_routes(
+        [
+            web.get("/metrics", expose),
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/startupz", startupz),
+            web.get("/status.json", tell),
+        ]
+    )
     return app
 
 
 def _probe(reasons: list[str]) -> web.Response:
     body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
-    return web.Response(status=503 if reasons else 200, body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return _json(503 if reasons else 200, body)
+
+
+def _json(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -52,13 +52,15 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 class Totals(Struct, frozen=True, tag=True):
-    """From a worker: its metrics, as `snapshot.encode` gives them; `number` is that of the question, or 0 where none was asked.
+    """From a worker, each second and when asked: how it is, which is its heartbeat too.
 
-    It is its heartbeat too.
+    `snapshot` is its metrics, as `snapshot.encode` gives them, `status` what `gateway.admin.status.worker_status` gives; `number` is
+    that of the question, or 0 where none was asked.
     """
 
     number: int
     snapshot: bytes
+    status: bytes = b""
 
 
 class Closed(Struct, frozen=True, tag=True):

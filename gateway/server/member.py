@@ -18,7 +18,7 @@ been stopped for a while, its workers are not to blame."""
 class Member:
     """One worker process, from its assignment to its end. `ready` and `closed` (it accepts no more) are set when it says so.
 
-    `on_end` is called when it has ended and all that it has said has been heard.
+    `on_end` is called when it has ended and all that it has said has been heard. `status` is its own word on how it is, as JSON.
     """
 
     def __init__(self, child: Child, slot: int, on_end: "Callable[[Member], None]" = lambda _: None) -> None:
@@ -35,6 +35,7 @@ class Member:
         self._is_lost = False
         self._code: int | None = None
         self._totals: bytes | None = None
+        self.status = b""
         self._asked = 0
         self._questions: dict[int, asyncio.Future[None]] = {}
         self._silent = 0
@@ -113,7 +114,7 @@ class Member:
     def _heed(self, report: Message) -> None:
         self._silent = 0
         if isinstance(report, Totals):
-            self._totals = report.snapshot
+            self._totals, self.status = report.snapshot, report.status
             self._answer(report.number)
         elif isinstance(report, Ready):
             self.ready.set()

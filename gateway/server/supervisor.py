@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway import __version__
 from gateway.admin import Health, Site, admin_app
+from gateway.admin.status import ServiceStatus, WorkerShown, routes_shown
 from gateway.config import Duration
 from gateway.server.certificates import expiries
 from gateway.server.children import Child, Children
@@ -55,7 +57,7 @@ class Supervisor:
         self._notifier = Notifier()
         self._health = Health()
         self._tally = Tally(metrics.registry, self._members)
-        self._site = Site(admin_app(self._tally.collect, self._health))
+        self._site = Site(admin_app(self._tally.collect, self._health, self.status))
         self._generations: list[Generation] = []
         self._current: Generation | None = None  # the one in use; others start or drain
         self._number = 0
@@ -220,6 +222,20 @@ class Supervisor:
                 self._notifier.alive()
                 last = loop.time()
 
+    async def status(self) -> ServiceStatus:
+        """Return how the service and each of its workers is."""
+        await self._tally.refresh()
+        reasons, current = tuple(self._health.not_ready()), self._current
+        return ServiceStatus(
+            __version__,
+            not reasons,
+            reasons,
+            current.number if current is not None else 0,
+            tuple(_shown(generation, member) for generation in self._generations for member in tuple(generation.members)),
+            self._edition.config.sdk_proxy.path_prefix,
+            routes_shown(self._edition.config),
+        )
+
     def _members(self) -> Iterator[Member]:
         return (member for generation in self._generations for member in tuple(generation.members))
 
@@ -235,3 +251,8 @@ class Supervisor:
     def _status(self) -> str:
         assert self._current is not None
         return f"serving with {self._current.serving} workers, generation {self._current.number}"
+
+
+def _shown(generation: Generation, member: Member) -> WorkerShown:
+    told = msgspec.Raw(member.status) if member.status else None
+    return WorkerShown(member.slot, member.pid, generation.number, member.serves, told)

@@ -27,11 +27,15 @@ class Tally:
         self._asking: asyncio.Task[object] | None = None
 
     async def collect(self) -> Exposition:
-        """Ask all workers and return the sums. Those who come while it is being asked share the answer."""
+        """Ask all workers and return the sums."""
+        await self.refresh()
+        return Exposition(self.told())
+
+    async def refresh(self) -> None:
+        """Let all workers tell how they are now; those who come while it is being asked share the answer."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         await asyncio.shield(self._asking)
-        return Exposition(self.told())
 
     def told(self) -> Snapshot:
         """Return the sums of what has been told so far."""

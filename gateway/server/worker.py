@@ -14,6 +14,7 @@ from typing import Final
 import uvloop
 
 from gateway import runtime
+from gateway.admin.status import worker_status
 from gateway.config import Config
 from gateway.runtime import Runtime
 from gateway.server.acceptor import Acceptor, acceptor
@@ -90,9 +91,11 @@ class Worker:
         self._sockets = sockets
         self._orders: asyncio.Queue[Drain | End] = asyncio.Queue()
         self._orphaned = asyncio.Event()
+        self._parts: Runtime | None = None
 
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""
+        self._parts = parts
         acceptor.start()
         self.channel.send(Ready())
         beating = asyncio.create_task(self._beat())
@@ -143,7 +146,8 @@ class Worker:
                 self._report()
 
     def _report(self, number: int = 0) -> None:
-        self.channel.send(Totals(number, snapshot.encode(snapshot.take(self._metrics.registry))))
+        status = worker_status(self._parts) if self._parts is not None else b""
+        self.channel.send(Totals(number, snapshot.encode(snapshot.take(self._metrics.registry)), status))
 
 
 def _is_final(order: Drain | End) -> bool:

@@ -80,6 +80,28 @@ async def test_probes_and_metrics_are_on_the_admin_listener_only(start: Any) -> 
         assert answer.status == 405
 
 
+async def test_the_status_shows_routes_pools_and_workers(start: Any) -> None:
+    sim = await start.simulator()
+    api = {
+        "upstreams": {"wallet": {"servers": [f"http://127.0.0.1:{sim.ports.mpp}"]}},
+        "routes": [{"prefix": "/api", "upstream": "wallet", "session": "none", "methods": ["GET"]}],
+    }
+    gateway = await start(sim, {"api": api})
+    status, text = await get(gateway.admin, "/status.json")
+    shown = json.loads(text)
+    assert (status, shown["ready"], shown["sdk_prefix"]) == (200, True, "/alipayplus")
+    assert shown["routes"] == [
+        {"prefix": "/api", "upstream": "wallet", "host": [], "methods": ["GET"], "session": "none", "strip_prefix": False}
+    ]
+    [worker] = shown["workers"]
+    assert worker["serves"] is True
+    assert [(pool["name"], [endpoint["name"] for endpoint in pool["endpoints"]]) for pool in worker["told"]["pools"]] == [
+        ("alipayplus", [f"127.0.0.1:{sim.ports.alipayplus}"]),
+        ("wallet", [f"127.0.0.1:{sim.ports.mpp}"]),
+    ]
+    assert (await get(gateway.port, "/status.json"))[0] == 404
+
+
 @needs_promtool
 async def test_promtool_finds_nothing_wrong_with_the_metrics(start: Any) -> None:
     sim = await start.simulator()
