@@ -15,7 +15,7 @@ from gateway.alipayplus.results import DOCUMENTED, Result
 from gateway.errors import FAILURES
 from gateway.runtime import CLOCK_OFFSET_WARNING
 from gateway.sdkproxy.contract import http_status
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, ServiceMetrics
 from tests.deploy.expressions import METRICS, PROMETHEUS_OWN, faults, read, recorded
 from tests.deploy.watched import DEPLOY, Watched, needs_prometheus
 
@@ -124,8 +124,8 @@ def test_what_is_not_in_the_contract_is_noticed(expression: str, fault: str) -> 
 
 
 def test_the_metrics_of_the_gateway_have_the_labels_of_the_contract() -> None:
-    registry = Metrics().registry
-    for collector, names in registry._collector_to_names.items():
+    declared = {**Metrics().registry._collector_to_names, **ServiceMetrics().registry._collector_to_names}
+    for collector, names in declared.items():
         for name in METRICS.keys() & set(names):
             assert METRICS[name].keys() - {"le"} == set(getattr(collector, "_labelnames", ())), name
 
