@@ -1,10 +1,11 @@
-"""A worker process: `python -m gateway.server.worker FD`, started by the supervisor, which talks to it over the channel FD.
+"""A worker process, started by the supervisor (`gateway.server.entry`), which talks to it over a channel.
 
 It serves one configuration from beginning to end (architecture, decision 4). Signals mean nothing to it: those of a terminal or of
 systemd go to all processes, and the supervisor alone says what they mean. When the supervisor dies, the worker drains and ends.
 """
 
 import asyncio
+import gc
 import pickle
 import signal
 import socket
@@ -48,13 +49,20 @@ _SUPERVISORS_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(descriptor: int) -> int:
-    """Serve what is assigned over the channel, to the end. Returns the exit code: 0 after a drain, 1 when it could not run."""
+    """Serve what is assigned over the channel of this descriptor, to the end.
+
+    Returns the exit code: 0 after a drain, 1 when it could not run.
+    """
     for number in _SUPERVISORS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SUPERVISORS_SIGNALS)  # they were blocked when the supervisor started us
     channel = socket.socket(fileno=descriptor)
-    descriptors = receive_descriptors(channel)
-    assignment = receive(channel) if descriptors is not None else None
+    try:
+        descriptors = receive_descriptors(channel)
+        assignment = receive(channel) if descriptors is not None else None
+    except BadMessage as error:
+        sys.stderr.write(f"gateway worker: {error}\n")
+        return FAILED
     if descriptors is None or not isinstance(assignment, Assignment):
         return OK  # nothing to serve: the configuration was faulty, or the supervisor has ended
     channel.setblocking(False)
@@ -96,6 +104,8 @@ class Worker:
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""
         self._parts = parts
+        gc.freeze()
+        gc.enable()
         acceptor.start()
         self.channel.send(Ready())
         beating = asyncio.create_task(self._beat())
@@ -152,11 +162,3 @@ class Worker:
 
 def _is_final(order: Drain | End) -> bool:
     return isinstance(order, End) or order.is_final
-
-
-if __name__ == "__main__":
-    try:
-        code = main(int(sys.argv[1]))
-    except BadMessage as error:
-        sys.exit(f"gateway worker: {error}")
-    sys.exit(code)
