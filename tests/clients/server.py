@@ -33,6 +33,8 @@ class Server:
     answers: list[bytes | None]
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a client has left that was answered with silence."""
 
     async def start(self) -> str:
         """Listen; give the base URL."""
@@ -54,17 +56,18 @@ class Server:
         number = self.connections
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-                while await self._answer(await read(reader, number), writer):
+                while await self._answer(await read(reader, number), reader, writer):
                     pass
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
         self.requests.append(request)
         if answer is None:
-            await asyncio.get_running_loop().create_future()
+            await reader.read()
+            self.left.set()
             return False
         writer.write(answer.removeprefix(KEPT))
         await writer.drain()

@@ -89,6 +89,7 @@ async def test_silence_ends_at_the_time_out_and_was_one_post(open_app: OpenApp, 
     server, base = await start_server(None)
     app = await open_app(base, timeout=300)
     assert await app.fail("NO_ANSWER") is None
+    await server.left.wait()
     assert len(server.requests) == 1
 
 

@@ -100,8 +100,9 @@ static BOOL WasNotSent(NSError *error) {
     withCompletionHandler:(void (^)(IAPProxyResponseInfo *responseInfo))completionHandler {
     NSData *body = Encode(requestInfo);
     if (!body) {
+        [self tellCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil];
         [self.session.delegateQueue addOperationWithBlock:^{
-            completionHandler([self failedWithCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil]);
+            completionHandler(nil);
         }];
         return;
     }
@@ -164,14 +165,17 @@ static BOOL WasNotSent(NSError *error) {
     }];
 }
 
+/** The SDK's answer, or nil; tells the listener of a failure. */
 - (IAPProxyResponseInfo *)responseInfoForStatus:(NSInteger)status data:(NSData *)data error:(NSError *)error {
     if (error) {
         NSString *message = [NSString stringWithFormat:@"%@ %ld", error.domain, (long)error.code];
-        return [self failedWithCode:WasNotSent(error) ? GatewayNotSent : GatewayNoAnswer message:message requestId:nil];
+        [self tellCode:WasNotSent(error) ? GatewayNotSent : GatewayNoAnswer message:message requestId:nil];
+        return nil;
     }
     NSDictionary *json = Decode(status, data);
     if (!json) {
-        return [self failedWithCode:GatewayNoAnswer message:[NSString stringWithFormat:@"HTTP %ld", (long)status] requestId:nil];
+        [self tellCode:GatewayNoAnswer message:[NSString stringWithFormat:@"HTTP %ld", (long)status] requestId:nil];
+        return nil;
     }
     IAPProxyResponseInfo *info = [IAPProxyResponseInfo new];
     info.isSuccess = status == 200;
@@ -181,18 +185,16 @@ static BOOL WasNotSent(NSError *error) {
     } else {
         info.errorCode = String(json, @"resultCode");
         info.errorMessage = String(json, @"resultMessage");
-        [self failedWithCode:info.errorCode message:info.errorMessage requestId:String(json, @"requestId")];
+        [self tellCode:info.errorCode message:info.errorMessage requestId:String(json, @"requestId")];
     }
     return info;
 }
 
-/** Tells the listener; nil, for the SDK. */
-- (IAPProxyResponseInfo *)failedWithCode:(NSString *)code message:(NSString *)message requestId:(NSString *)requestId {
+- (void)tellCode:(NSString *)code message:(NSString *)message requestId:(NSString *)requestId {
     void (^onFailure)(NSString *, NSString *, NSString *) = self.onFailure;
     if (onFailure) {
         onFailure(code, message, requestId);
     }
-    return nil;
 }
 
 @end

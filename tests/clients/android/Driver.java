@@ -27,7 +27,8 @@ public final class Driver {
         App(JSONObject command) throws MalformedURLException {
             int timeout = command.optInt("timeout");
             logins = command.optJSONArray("logins");
-            proxy = new GatewayNetworkProxy(command.optString("base"), timeout, timeout, this, command.optBoolean("listener") ? this : null);
+            GatewayNetworkProxy.Listener listener = command.optBoolean("listener") ? this : null;
+            proxy = new GatewayNetworkProxy(command.optString("base"), timeout, timeout, this, listener);
         }
 
         @Override
