@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_MIB: Final = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-_PARENT, _USER, _SYSTEM, _RESIDENT = 1, 11, 12, 21  # fields of /proc/PID/stat behind the command's name
+_PARENT, _USER, _SYSTEM = 1, 11, 12  # fields of /proc/PID/stat behind the command's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,12 @@ def on_core(core: int) -> Iterator[None]:
 
 def cpu_seconds(pid: int) -> float:
     """Return the user and system time of a process and its living children."""
-    return sum(int(stat[_USER]) + int(stat[_SYSTEM]) for stat in _tree(pid)) / _TICKS
+    return sum(int(stat[_USER]) + int(stat[_SYSTEM]) for stat in _tree(pid).values()) / _TICKS
 
 
 def resident_mib(pid: int) -> float:
-    """Return the resident memory of a process and its living children, pages that they share counted each time."""
-    return sum(int(stat[_RESIDENT]) for stat in _tree(pid)) * _PAGE_MIB
+    """Return the resident memory of a process and its living children; a page that several processes share is counted once in all (Pss)."""
+    return sum(_proportional_kib(member) for member in _tree(pid)) / 1024
 
 
 def free_port() -> int:
@@ -60,12 +59,20 @@ def free_port() -> int:
     return port
 
 
-def _tree(pid: int) -> list[list[str]]:
+def _tree(pid: int) -> dict[int, list[str]]:
     stats = {int(path.parent.name): stat for path in Path("/proc").glob("[0-9]*/stat") if (stat := _stat(path))}
     pids = {pid}
     while found := {child for child, stat in stats.items() if int(stat[_PARENT]) in pids} - pids:
         pids |= found
-    return [stats[member] for member in pids if member in stats]
+    return {member: stats[member] for member in pids if member in stats}
+
+
+def _proportional_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _stat(path: Path) -> list[str]:

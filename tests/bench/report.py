@@ -10,7 +10,7 @@ TARGET_CPU: Final = 550
 TARGET_RESIDENT: Final = 90
 """MiB."""
 
-_COLUMNS: Final = ("req/s", "CPU us", "RSA us", "above us", "p50 ms", "p99 ms", "RSS MiB", "call-outs", "errors")
+_COLUMNS: Final = ("req/s", "CPU us", "RSA us", "above us", "p50 ms", "p99 ms", "PSS MiB", "call-outs", "errors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def table(rounds: Mapping[str, Sequence[Measured]], memory: Memory | None) -> st
     lines.append(f"RSA: one signature ({sign:.0f} us) and one verification ({verify:.0f} us), 2048 bits, measured around each load")
     if memory is not None:
         resident = ", ".join(f"{value:.1f}" for value in memory.resident)
-        lines.append(f"RSS after the warm-up and each quarter of {memory.requests} requests: {resident} MiB; errors: {memory.errors}")
+        lines.append(f"PSS after the warm-up and each quarter of {memory.requests} requests: {resident} MiB; errors: {memory.errors}")
     return "\n".join(lines)
 
 

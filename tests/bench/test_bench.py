@@ -40,7 +40,7 @@ def test_every_path_is_measured_without_an_error(stubs: str) -> None:
         assert figures[-2:] == [call_outs, "0"]
         assert float(figures[0]) > 0
     assert "first target" in done.stdout
-    assert lines[-1].startswith("RSS after the warm-up and each quarter of ")
+    assert lines[-1].startswith("PSS after the warm-up and each quarter of ")
     assert lines[-1].endswith("errors: 0")
 
 
