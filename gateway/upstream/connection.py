@@ -16,6 +16,7 @@ from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
 
 BUFFER = 64 * 1024
+_ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -231,7 +232,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what the peer has sent; while nobody reads, at most about 64 KiB of it."""
+        """Take what the peer has sent; while nobody reads, at most BUFFER and a half of it."""
         parser = self._parser
         try:
             parser.feed(self._buffer[:nbytes])
@@ -242,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
             if parser.complete:
                 self._wake()
             return
-        if parser.leftover is not None or sum(map(len, parser.chunks)) > BUFFER:
+        if parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH:
             self._pause()
         self._wake()
 
