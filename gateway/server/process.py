@@ -7,20 +7,19 @@ The first worker is started before the configuration has been read, and before m
 same time, and the worker waits for what it is to serve.
 """
 
-import gc
 import signal
 import sys
 from pathlib import Path
 
 from gateway.server.children import SUPERVISORS_SIGNALS, Children
 from gateway.server.descriptors import raise_descriptor_limit
+from gateway.server.loading import load
 
 FAILED = 1
 
 
 def run(path: Path) -> int:
     """Load the configuration and serve. Returns the exit code: 0 after a drain, 1 when it could not run, 3 for a faulty configuration."""
-    gc.disable()  # until all is loaded: collecting meanwhile finds nothing and takes a third of the time
     signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)  # they wait until somebody listens
     raise_descriptor_limit()
     children = Children()
@@ -30,8 +29,7 @@ def run(path: Path) -> int:
         print(f"gateway: no process can be started: {error.strerror}", file=sys.stderr)
         return FAILED
     try:
-        from gateway.server import service  # noqa: PLC0415  as said above
-
-        return service.run(path, children, spare)
+        code: int = load("gateway.server.service").run(path, children, spare)
+        return code
     finally:
         children.kill()

@@ -1,7 +1,6 @@
 """The supervisor's process from its start: the configuration is read, everything is opened, then it serves; and what is said if not."""
 
 import asyncio
-import gc
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from gateway.edge.server import ParserMissing, require_c_parser
 from gateway.server.children import Child, Children
 from gateway.server.edition import Edition, read_edition
 from gateway.server.inherited import inherited_sockets
+from gateway.server.loading import loaded
 from gateway.server.pid_file import CannotHold
 from gateway.server.place import Place
 from gateway.server.sockets import CannotListen
@@ -57,8 +57,7 @@ def _serve(edition: Edition, children: Children, spare: Child, metrics: ServiceM
     """Open everything and serve. Raises CannotListen and CannotHold."""
     inherited = inherited_sockets()
     place = Place.open(edition.config, inherited)
-    gc.freeze()
-    gc.enable()
+    loaded()
     supervisor = Supervisor(edition, CHECKS, children, metrics=metrics, logs=logs)
     with asyncio.Runner() as runner:
         return runner.run(supervisor.run(place, inherited, spare=spare))

@@ -5,7 +5,6 @@ systemd go to all processes, and the supervisor alone says what they mean. When 
 """
 
 import asyncio
-import gc
 import pickle
 import signal
 import socket
@@ -35,6 +34,7 @@ from gateway.server.control import (
 )
 from gateway.server.copies import Copies
 from gateway.server.drain import Draining
+from gateway.server.loading import loaded
 from gateway.server.race import first
 from gateway.telemetry import snapshot
 from gateway.telemetry.log import Logs
@@ -104,8 +104,7 @@ class Worker:
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""
         self._parts = parts
-        gc.freeze()
-        gc.enable()
+        loaded()
         acceptor.start()
         self.channel.send(Ready())
         beating = asyncio.create_task(self._beat())
