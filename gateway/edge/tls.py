@@ -5,7 +5,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 
@@ -18,12 +18,47 @@ _SECTION: Final = ("server", "tls")
 _UNSAFE: Final = re.compile(r"\\\\|\\ |[^ -~]")  # an escaped backslash is left; an escaped space at an end would get lost in a header
 
 
+class HandshakeFailed(ssl.SSLError):
+    """A handshake failed; `alert` is what the client is to be sent for it, as bytes on the wire."""
+
+    def __init__(self, error: ssl.SSLError, alert: bytes) -> None:
+        super().__init__(*error.args)
+        self.reason = error.reason
+        self.alert = alert
+
+
+class _Session(ssl.SSLObject):
+    """A session that gives its alert to whoever sees its handshake fail: the event loops throw it away."""
+
+    outgoing: ssl.MemoryBIO
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            raise HandshakeFailed(error, self.outgoing.read()) from error
+
+
+class _Context(ssl.SSLContext):
+    """Makes such sessions."""
+
+    sslobject_class = _Session
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> _Session:
+        session = super().wrap_bio(incoming, outgoing, *args, **kwargs)
+        assert isinstance(session, _Session)
+        session.outgoing = outgoing
+        return session
+
+
 def server_context(settings: ServerTls) -> ssl.SSLContext:
     """Return the context towards clients. With `client_ca`, clients are asked for a certificate, but need not have one.
 
     Raises OSError (ssl.SSLError is one) where a file can't be used; `check_server_tls` says so beforehand.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_ciphers(CIPHERS)

@@ -8,7 +8,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, cast
+
+from gateway.edge.tls import HandshakeFailed
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds from the first byte that may come to the end of the handshake (faults A17)."""
@@ -33,7 +36,8 @@ async def secure(
     loop = asyncio.get_running_loop()
     raw, hello = await loop.connect_accepted_socket(_Early, sock)
     try:
-        inner, wire, rest = await _handshake(raw, hello, context, timeout)
+        wire, rest = _Wire(raw, sock), _Early()
+        inner = await _handshake(wire, hello, rest, context, timeout)
     except BaseException:
         raw.abort()
         raise
@@ -44,19 +48,18 @@ async def secure(
     _feed(protocol, rest.data)
 
 
-async def _handshake(
-    raw: asyncio.Transport, hello: "_Early", context: ssl.SSLContext, timeout: float
-) -> tuple[asyncio.Transport, "_Wire", "_Early"]:
-    """Return the loop's TLS transport, what stands between it and `raw`, and who has taken what came behind the handshake."""
+async def _handshake(wire: "_Wire", hello: "_Early", rest: "_Early", context: ssl.SSLContext, timeout: float) -> asyncio.Transport:
+    """Return the loop's TLS transport. `hello` has what came before the handshake, `rest` takes what comes behind it."""
+    raw = wire.raw
     if raw.is_closing():
         raise ConnectionResetError
-    loop, wire, rest = asyncio.get_running_loop(), _Wire(raw), _Early()
+    loop = asyncio.get_running_loop()
     raw.pause_reading()
     loop.call_soon(wire.begin, hello.data)  # when start_tls has set its protocol, and before that gets anything
     inner = await loop.start_tls(raw, rest, context, server_side=True, ssl_handshake_timeout=timeout, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT)
     if inner is None or inner.is_closing():
         raise ConnectionResetError
-    return inner, wire, rest
+    return inner
 
 
 class _Early(asyncio.Protocol):
@@ -72,8 +75,9 @@ class _Early(asyncio.Protocol):
 class _Wire(asyncio.BufferedProtocol):
     """Stands between the socket's transport and the loop's TLS protocol, and tells the application too when the socket is full."""
 
-    def __init__(self, raw: asyncio.Transport) -> None:
-        self._raw = raw
+    def __init__(self, raw: asyncio.Transport, sock: socket.socket) -> None:
+        self.raw = raw
+        self._sock = sock
         self._tls: asyncio.BufferedProtocol
         self._is_full = False
         self._has_told = False
@@ -81,12 +85,12 @@ class _Wire(asyncio.BufferedProtocol):
 
     def begin(self, hello: bytearray) -> None:
         """Take the place of the TLS protocol, once it is that of the transport, and give it what came before."""
-        tls = self._raw.get_protocol()
-        if self._raw.is_closing() or isinstance(tls, _Early):
+        tls = self.raw.get_protocol()
+        if self.raw.is_closing() or isinstance(tls, _Early):
             return
         self._tls = cast("asyncio.BufferedProtocol", tls)
         _feed(self._tls, hello)
-        self._raw.set_protocol(self)
+        self.raw.set_protocol(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return cast("memoryview", self._tls.get_buffer(sizehint))[:_READ]
@@ -98,6 +102,9 @@ class _Wire(asyncio.BufferedProtocol):
         return self._tls.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, HandshakeFailed):
+            with suppress(OSError):  # the transport writes nothing more, and closes the socket next
+                self._sock.send(exc.alert)
         self._tls.connection_lost(exc)
         self.application = None
 

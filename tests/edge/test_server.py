@@ -80,7 +80,7 @@ async def test_what_the_parser_refuses_is_a_400_in_the_one_shape(start_edge: Any
         pytest.param(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000, id="never-ending"),
     ],
 )
-async def test_a_head_over_its_limits_is_431(start_edge: Any, request_bytes: bytes) -> None:
+async def test_A5_a_head_over_its_limits_is_431(start_edge: Any, request_bytes: bytes) -> None:
     edge = await start_edge()
     status, headers, body = failure(await edge.raw(request_bytes))
     assert (status, headers["connection"], body["resultCode"]) == (431, "close", "HEADERS_TOO_LARGE")
@@ -94,14 +94,14 @@ async def test_a_large_body_does_not_count_as_head(start_edge: Any) -> None:
     assert failure(raw)[0] == 200
 
 
-async def test_a_dripping_head_is_closed_at_its_deadline(start_edge: Any) -> None:
+async def test_A7_a_dripping_head_is_closed_at_its_deadline(start_edge: Any) -> None:
     edge = await start_edge(header_timeout=0.2)
     status, headers, body = failure(await edge.raw(b"POST / HTTP/1.1\r\nHost"))
     assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
     assert edge.count("gateway_rejected_total", reason="header_timeout") == 1
 
 
-async def test_a_connection_that_never_speaks_is_closed_without_an_answer(start_edge: Any) -> None:
+async def test_A7_a_connection_that_never_speaks_is_closed_without_an_answer(start_edge: Any) -> None:
     edge = await start_edge(idle_timeout=0.2)
     assert await edge.raw(b"") == b""
     assert edge.lines.lines == []

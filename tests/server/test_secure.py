@@ -20,6 +20,12 @@ def tls(server_pair: Pair) -> ssl.SSLContext:
 
 
 @pytest.fixture
+def asking(server_pair: Pair, authority: Authority) -> ssl.SSLContext:
+    """As `tls`, and it asks for client certificates."""
+    return server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key, client_ca=authority.ca))
+
+
+@pytest.fixture
 def trusting(authority: Authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=authority.ca)
 
@@ -188,9 +194,32 @@ class TestA17:
         old.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-        with pytest.raises(OSError):
+        with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_PROTOCOL_VERSION"):
             await rig.connect(tls=old)
         await self.refused(rig, "UNSUPPORTED_PROTOCOL")
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    async def test_A17_a_client_certificate_of_somebody_else_is_refused(
+        self, start_rig: StartRig, asking: ssl.SSLContext, trusting: ssl.SSLContext, other_authority: Authority, version: ssl.TLSVersion
+    ) -> None:
+        rig = await start_rig(tls=asking)
+        mallory = other_authority.issue("mallory")
+        trusting.load_cert_chain(mallory.certificate, mallory.private_key)
+        trusting.maximum_version = version
+        with pytest.raises(ssl.SSLError, match="TLSV1_ALERT_UNKNOWN_CA"):  # with 1.3 only what follows the handshake
+            await (await rig.connect(tls=trusting)).ask()
+        await self.refused(rig, "CERTIFICATE_VERIFY_FAILED")
+
+    async def test_a_good_client_certificate_tells_its_subject(
+        self, start_rig: StartRig, asking: ssl.SSLContext, trusting: ssl.SSLContext, authority: Authority
+    ) -> None:
+        rig = await start_rig(tls=asking)
+        anna = authority.issue("anna")
+        trusting.load_cert_chain(anna.certificate, anna.private_key)
+        client = await rig.connect(tls=trusting)
+        assert (await client.ask())["subject"] == "CN=anna"
+        assert rig.lines.lines[0]["client_subject"] == "CN=anna"
+        client.close()
 
     async def test_A17_a_stalled_handshake_is_closed_at_its_deadline(self, start_rig: StartRig, tls: ssl.SSLContext) -> None:
         rig = await start_rig(tls=tls, timeout=0.2)
