@@ -27,7 +27,7 @@ def test_changes_are_merged() -> None:
     document = yaml.safe_load(render(DEFAULT_PORTS, changes))
     assert document["session"]["cache"] == {"ttl": "5s"}
     assert document["session"]["forward"] == {"url": "http://127.0.0.1:8081/session", "customer_id": {"header": "X-Customer-Id"}}
-    assert document["server"] == {"listen": ["[::1]:1"]}
+    assert document["server"]["listen"] == ["[::1]:1"]
     assert document["alipayplus"]["signing"]["key_version"] == "1"
 
 
