@@ -127,6 +127,7 @@ class Generation:
         self._started.add(slot)
         member = Member(child, slot, self._member_ended)
         self.members.add(member)
+        self._log().debug("a worker is started", worker=slot, worker_pid=member.pid, generation=self.number)
         await member.assign(Assignment(self.number, slot, self._pickled, self.edition.contents), sockets)
         return member
 

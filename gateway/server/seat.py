@@ -96,6 +96,7 @@ class Seat:
             await member.ended.wait()
             return 0.0
         began = self._time()
+        self._log().info("a worker serves", worker=self._slot, worker_pid=member.pid)
         self._on_change()
         await member.ended.wait()
         return self._time() - began

@@ -35,7 +35,7 @@ def run(path: Path, children: Children, spare: Child) -> int:
         sys.stderr.write(f"gateway: {error}\n")
         return FAILED
     metrics = ServiceMetrics()
-    logs = Logs(edition.config.telemetry.log, on_drop=metrics.log_lines_dropped.inc)
+    logs = Logs(edition.config.telemetry.log, on_drop=metrics.log_lines_dropped.inc, is_limited=False)
     try:
         for warning in edition.warnings:
             logs.log.warning("configuration", fault=str(warning))

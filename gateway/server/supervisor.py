@@ -174,7 +174,7 @@ class Supervisor:
         settings = self._edition.config.telemetry.log
         if settings != self._log_settings:
             self._log_settings = settings
-            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc)
+            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc, is_limited=False)
             self._own_logs.append(self._logs)
         self._metrics.certificate_expiry.clear()
         for file, end in expiries(self._edition.config, self._edition.contents).items():

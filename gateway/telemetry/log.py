@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from gateway.config.model import Log
 from gateway.config.values import Secret
@@ -104,16 +104,22 @@ class AccessLog(Protocol):
 
 
 class Logs:
-    """The two log streams of one process. `access` takes the access lines, `log` everything else."""
+    """The two log streams of one process. `access` takes the access lines, `log` everything else, of each event so many in a while.
 
-    def __init__(self, config: Log, *, on_drop: Callable[[int], None] = lambda _: None, out: int = 1, err: int = 2) -> None:
+    With `is_limited` False every event is logged: in a process that has nothing to do with requests.
+    """
+
+    def __init__(
+        self, config: Log, *, on_drop: Callable[[int], None] = lambda _: None, is_limited: bool = True, out: int = 1, err: int = 2
+    ) -> None:
         self._out, self._err = Sink(out, on_drop=on_drop), Sink(err, on_drop=on_drop)
         self.access_enabled = config.access
         level = _LEVELS[config.level]
         self._console = structlog.dev.ConsoleRenderer(timestamp_key="time") if config.format == "console" else None
-        self.log = _wrap(self._err, self._console, level)
+        limited = _wrap(self._err, self._console, level, [RepeatLimit()])
+        self.log = limited if is_limited else _wrap(self._err, self._console, level, [])
         self._hash = customer_hash(config.customer_hash_key)
-        self._forward = _Forward(self.log)
+        self._forward = _Forward(limited)
         logging.basicConfig(handlers=[self._forward], level=logging.WARNING, force=True)
 
     def access(self, line: msgspec.Struct) -> None:
@@ -144,11 +150,11 @@ def customer_hash(key: Secret | None) -> Callable[[str], str] | None:
     return lambda customer_id: blake2b(customer_id.encode(), key=secret, digest_size=8).hexdigest()
 
 
-def _wrap(sink: Sink, console: structlog.dev.ConsoleRenderer | None, level: int) -> FilteringBoundLogger:
+def _wrap(sink: Sink, console: structlog.dev.ConsoleRenderer | None, level: int, first: list[Processor]) -> FilteringBoundLogger:
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Lines(sink),
         processors=[
-            RepeatLimit(),
+            *first,
             structlog.processors.add_log_level,
             add_time,
             show_exception,

@@ -7,11 +7,12 @@ counted, and an error of the descriptor drops what could not be written.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 BUFFER_BYTES: Final = 8 * 1024 * 1024
 GATHER_SECONDS: Final = 0.02
+ATOMIC: Final = 4096  # bytes that a pipe takes in one piece (PIPE_BUF of Linux); a longer line is a piece of its own
 
 
 class Sink:
@@ -62,15 +63,32 @@ class Sink:
     def _flush(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, deque()
-        data = b"".join(lines)
+        for piece in _pieces(lines):
+            self._write_piece(piece)
+        with self._lock:
+            self._held -= sum(map(len, lines))
+
+    def _write_piece(self, lines: list[bytes]) -> None:
         try:
-            self._write_all(data)
+            self._write_all(b"".join(lines))
         except OSError:
             self._on_drop(len(lines))
-        with self._lock:
-            self._held -= len(data)
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Put lines together as far as they can be written at once: those of another process cannot come between them or into them."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > ATOMIC:
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield piece

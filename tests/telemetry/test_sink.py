@@ -1,7 +1,7 @@
 import os
 import threading
 
-from gateway.telemetry.sink import Sink
+from gateway.telemetry.sink import Sink, _pieces
 
 
 def test_lines_arrive_whole_and_in_order() -> None:
@@ -45,3 +45,11 @@ def test_F5_a_dead_reader_is_counted_and_raises_nothing() -> None:
     sink.close()
     os.close(write)
     assert sum(dropped) == 1
+
+
+def test_what_is_written_at_once_holds_whole_lines_and_fits_into_a_pipe_in_one_piece() -> None:
+    lines = [b"%d %b\n" % (number, b"x" * (number % 1500)) for number in range(1000)] + [b"y" * 5000 + b"\n", b"z\n"]
+    pieces = [b"".join(piece) for piece in _pieces(lines)]
+    assert b"".join(pieces) == b"".join(lines)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert [len(piece) for piece in pieces if len(piece) > 4096] == [5001]
