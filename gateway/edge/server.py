@@ -6,6 +6,7 @@ in `gateway_rejected_total`. The parser must be aiohttp's C parser (faults E8).
 
 import asyncio
 import re
+import select
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -99,7 +100,7 @@ class EdgeServer(web.Server):
         return Receiver(Connection(self, client, loop=self._loop, **self._kwargs))
 
     def close_idle(self) -> None:
-        """Close the connections on which no request has begun, as far as it is known: none is in flight, and none has come in part."""
+        """Close the connections on which no request has begun, as far as that can be known here."""
         for connection in tuple(self.connections):
             if isinstance(connection, Connection) and connection.is_idle:
                 connection.force_close()
@@ -150,8 +151,15 @@ class Connection(RequestHandler):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is in flight on the connection, and none has come in part."""
-        return self._waiter is not None and not self._messages and not self._head_bytes
+        """Whether no request is in flight on the connection, none has come in part, and nothing waits to be read."""
+        return self._waiter is not None and not self._messages and not self._head_bytes and not self._has_come()
+
+    def _has_come(self) -> bool:
+        if self.transport is None:
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hold nothing that is written unless the client is slow."""

@@ -8,20 +8,20 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from os import urandom
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.edge.answer import failure_answer
-from gateway.edge.exchange import Exchange
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.server import EdgeServer
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
 from gateway.runtime import Runtime
 from gateway.server.admission import Admission
-from gateway.server.descriptors import Reserve
+from gateway.server.descriptors import Reserve, descriptor_limit
 
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
@@ -40,7 +40,7 @@ class Admit(Protocol):
 class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
-    `open` is how many it holds, those that are being opened included; `refusal` is what a client gets for whose connection there is no
+    `open` is how many it holds, those that are being opened included; `refusal` gives what a client gets for whose connection there is no
     descriptor. Every connection of `edge` must come from here.
     """
 
@@ -52,7 +52,7 @@ class Acceptor:
         log: FilteringBoundLogger,
         *,
         connections: int,
-        refusal: bytes = b"",
+        refusal: Callable[[], bytes] = bytes,
     ) -> None:
         self._sockets = tuple(sockets)
         self._edge = edge
@@ -149,7 +149,7 @@ class Acceptor:
 
     def _failed(self, sock: socket.socket, error: OSError) -> None:
         """Try again in a moment: what has failed would fail at once again."""
-        if error.errno in _NO_DESCRIPTOR and self._reserve.refuse(sock, self._refusal):
+        if error.errno in _NO_DESCRIPTOR and self._reserve.refuse(sock, self._refusal()):
             self._edge.metrics.rejected("connections").inc()
         self._log.warning("cannot accept connections", why=os.strerror(error.errno or 0))
         self._hold()
@@ -173,5 +173,11 @@ def acceptor(parts: Runtime, sockets: Sequence[socket.socket], log: FilteringBou
     trusted = TrustedProxies(server.trusted_proxies)
     tls = server_context(server.tls) if server.tls is not None else None
     admission = Admission(parts.edge, log, tls=tls, proxies=trusted if server.proxy_protocol else None)
-    refusal = failure_answer(GatewayError("OVERLOADED", "no descriptors"), Exchange("", "").request_id).unasked() if tls is None else b""
-    return Acceptor(sockets, parts.edge, admission, log, connections=server.limits.connections, refusal=refusal)
+    connections = server.limits.connections
+    if (most := descriptor_limit()) < connections:
+        log.warning("fewer descriptors than server.limits.connections", descriptors=most, connections=connections)
+    return Acceptor(sockets, parts.edge, admission, log, connections=connections, refusal=_overloaded if tls is None else bytes)
+
+
+def _overloaded() -> bytes:
+    return failure_answer(GatewayError("OVERLOADED", "no descriptors"), urandom(16).hex()).unasked()

@@ -16,6 +16,11 @@ def raise_descriptor_limit() -> int:
     return most
 
 
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 class Reserve:
     """One descriptor kept back, so that a client can be told that there are none left."""
 

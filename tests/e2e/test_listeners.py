@@ -155,7 +155,19 @@ async def test_sockets_are_handed_over_by_systemd(start: Any) -> None:
     pipe = asyncio.subprocess.PIPE
     places = ("-l", f"127.0.0.1:{sim.ports.gateway}", "-l", f"[::1]:{sim.ports.gateway}")
     gateway = await asyncio.create_subprocess_exec(
-        *("systemd-socket-activate", *places, "--fdname=web:web", sys.executable, "-m", "gateway", "run", "-c", str(config)),
+        *(
+            "prlimit",
+            "--nofile=300:300",
+            "systemd-socket-activate",
+            *places,
+            "--fdname=web:web",
+            sys.executable,
+            "-m",
+            "gateway",
+            "run",
+            "-c",
+            str(config),
+        ),
         stderr=pipe,
     )
     try:
@@ -164,6 +176,7 @@ async def test_sockets_are_handed_over_by_systemd(start: Any) -> None:
         for host in ("127.0.0.1", "[::1]"):  # the first one wakes the gateway and waits for it
             told = await curl(f"http://{host}:{sim.ports.gateway}{ECHO}", "--max-time", "30")
             assert headers(told, "X-Real-IP") == [host.strip("[]")]
+        await asyncio.wait_for(gateway.stderr.readuntil(b"fewer descriptors than server.limits.connections"), 20)
         await asyncio.wait_for(gateway.stderr.readuntil(b'"listen":["fd:web"]'), 20)
         gateway.terminate()
         await gateway.communicate()

@@ -246,3 +246,33 @@ def test_E8_the_parser_in_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
     with pytest.raises(ParserMissing, match="C parser"):
         require_c_parser()
+
+
+async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them(start_edge: Any) -> None:
+    """Looks into aiohttp, which may change: a connection with a request under way must never count as idle."""
+    go_on, entered = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: web.BaseRequest, exchange: Exchange) -> Answer:
+        entered.set()
+        await go_on.wait()
+        return Answer(200, b"{}", exchange.request_id)
+
+    edge = await start_edge(wait)
+    fresh, kept, begun, busy, coming = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(5)]
+    kept[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await kept[0].readuntil(b"}")
+    begun[1].write(b"GET / HT")
+    busy[1].write(b"POST %b HTTP/1.1\r\nHost: a\r\n\r\n" % PATH)
+    await entered.wait()
+    coming[1].write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")  # in the system's hands, not yet in ours
+    edge.server.close_idle()
+    assert await fresh[0].read() == await kept[0].read() == b""
+    assert b" 404 " in await coming[0].read()
+    go_on.set()
+    assert b" 200 " in await busy[0].readuntil(b"}")
+    begun[1].write(b"TP/1.1\r\nHost: a\r\n\r\n")
+    assert b" 404 " in await begun[0].readuntil(b"}")
+    edge.server.close_idle()
+    assert await begun[0].read() == b""
+    for _, writer in (fresh, kept, begun, busy, coming):
+        writer.close()

@@ -78,7 +78,7 @@ class Rig:
         self.edge = EdgeServer(self.front.handle, given, recorder, self.metrics, self.front.unknown_method(_unknown))
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)
-        self.acceptor = Acceptor(self.sockets, self.edge, admits, self.logged, connections=connections, refusal=REFUSAL)
+        self.acceptor = Acceptor(self.sockets, self.edge, admits, self.logged, connections=connections, refusal=lambda: REFUSAL)
 
     @property
     def port(self) -> int:
