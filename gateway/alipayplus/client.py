@@ -4,7 +4,6 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 `Call` record says in every case what happened. The client knows nothing of the app, of sessions or of metrics.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
 from gateway.alipayplus.verification import verify_answer
-from gateway.upstream import Answer, AnswerInvalid, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
+from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
 from gateway.upstream import Unreachable as NoConnection
 
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
@@ -132,11 +131,10 @@ class Client:
         begun, sent_at = self._now(), self._wall_clock()
         call.sent = "unknown"
         try:
-            async with asyncio.timeout(self._timeouts.total):
-                answer = await lease.connection.exchange(head, body, limit=self._max_response, method="POST")
-        except TimeoutError:
+            answer = await lease.connection.exchange(head, body, limit=self._max_response, timeout=self._timeouts.total)
+        except AnswerLate as error:
             outcome = "timeout"
-            raise TimedOut("no whole answer in time") from None
+            raise TimedOut(error.reason) from error
         except NoConnection:
             outcome = "unreachable"
             raise

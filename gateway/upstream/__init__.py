@@ -6,7 +6,7 @@ Used by session, alipayplus and passthrough; what a call means is theirs.
 from gateway.upstream.cluster import Cluster, ClusterStatus, Full, Lease, NoneAvailable, Observer, Outcome, State
 from gateway.upstream.connection import Connection
 from gateway.upstream.endpoint import Endpoint
-from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
+from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.limiter import Limiter
 from gateway.upstream.message import LAST_CHUNK, Answer, Field, Head, chunk, request_head
 from gateway.upstream.pool import Pool
@@ -15,6 +15,7 @@ __all__ = [
     "LAST_CHUNK",
     "Answer",
     "AnswerInvalid",
+    "AnswerLate",
     "Cluster",
     "ClusterStatus",
     "Connection",

@@ -216,6 +216,8 @@ class Cluster:
     async def _connect(self, member: Member, tried: tuple[Member, ...], deadline: float | None, *, fresh: bool) -> Connection:
         member.in_flight += 1
         try:
+            if not fresh and (kept := member.pool.take()) is not None:
+                return kept
             if deadline is None:
                 return await member.pool.acquire(fresh=fresh)
             return await self._connect_by(deadline, member, tried, fresh=fresh)

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from gateway.upstream.errors import AnswerInvalid, ConnectionLost, Unreachable, UpstreamError
+from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
 
@@ -72,25 +72,32 @@ class Connection(asyncio.BufferedProtocol):
         """Tell whether nothing has come from the peer, not even its end, that the loop has not told of yet. To be asked while idle."""
         return not self._poll.poll(0)
 
-    async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST") -> Answer:
+    async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None) -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
 
         `head` is the whole head with its empty line; the method is told again for the framing of the answer. Raises Unreachable
-        when the connection was gone before a byte was sent, ConnectionLost, AnswerInvalid; after these, and when it is cancelled,
-        the connection is closed.
+        when the connection was gone before a byte was sent, ConnectionLost, AnswerInvalid, and AnswerLate after `timeout` seconds;
+        after these, and when it is cancelled, the connection is closed.
         """
         self.start(method, limit=limit)
         self._whole = True
         self.send(head + body)
         self._finished = True
         parser = self._parser
+        timer = self._loop.call_later(timeout, self._expire) if timeout is not None else None
         try:
             while not parser.complete and self._error is None:
                 await self._wait()
         except BaseException:
             self.abort()
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         return self._answer()
+
+    def _expire(self) -> None:
+        self._fail(AnswerLate("no whole answer in time"))
 
     def _answer(self) -> Answer:
         parser = self._parser

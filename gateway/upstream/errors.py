@@ -1,4 +1,4 @@
-"""The three ways in which a call to an upstream can fail.
+"""The ways in which a call to an upstream can fail.
 
 What they mean for the caller's own answer (result F or U, which code) is the caller's matter.
 """
@@ -23,6 +23,10 @@ class Unreachable(UpstreamError):
 
 class ConnectionLost(UpstreamError):
     """The connection ended, or the body broke off, before the whole answer was here. The request may have been executed."""
+
+
+class AnswerLate(UpstreamError):
+    """The whole answer was not here in the time that the caller gave. The request may have been executed."""
 
 
 class AnswerInvalid(UpstreamError):

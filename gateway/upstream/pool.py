@@ -59,14 +59,19 @@ class Pool:
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """Return a connection for one exchange, to be given to `release` in any case; a new one if `fresh`. Raises Unreachable."""
+        connection = None if fresh else self.take()
+        return connection if connection is not None else await self._connect()
+
+    def take(self) -> Connection | None:
+        """Return a kept connection that may be used, to be given to `release` in any case; None where there is none."""
         now = self._clock()
-        while self._idle and not fresh:
+        while self._idle:
             connection, since = self._idle.popitem()
             if connection.reusable and not self._is_worn(connection, since, now) and connection.is_quiet():
                 connection.reused = True
                 return connection
             connection.abort()
-        return await self._connect()
+        return None
 
     async def _connect(self) -> Connection:
         if self._closed:

@@ -7,6 +7,7 @@ from gateway.upstream import (
     LAST_CHUNK,
     Answer,
     AnswerInvalid,
+    AnswerLate,
     Connection,
     ConnectionLost,
     Endpoint,
@@ -171,6 +172,22 @@ async def test_C2_an_exchange_that_takes_too_long_closes_the_connection(start_pe
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await connection.exchange(HEAD, b"12345", limit=100)
+    assert not connection.reusable
+    await ended.wait()
+
+
+async def test_C2_an_answer_that_is_late_is_an_error_of_its_own_and_closes_the_connection(start_peer: StartPeer, connect: Connect) -> None:
+    ended = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: 5\r\n\r\nhi")
+        await call.read_to_end()
+        ended.set()
+
+    connection = await connect(await start_peer(script))
+    with pytest.raises(AnswerLate):
+        await connection.exchange(HEAD, b"12345", limit=100, timeout=0.05)
     assert not connection.reusable
     await ended.wait()
 
