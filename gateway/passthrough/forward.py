@@ -16,6 +16,7 @@ from gateway.edge.front import Arrival, expects_continue
 from gateway.edge.routing import upstream_target
 from gateway.edge.server import Connection as ClientConnection
 from gateway.errors import GatewayError
+from gateway.passthrough.deadline import Deadline
 from gateway.passthrough.failure import failure_of
 from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_fields
 from gateway.passthrough.handshake import WEBSOCKET
@@ -60,7 +61,7 @@ class Forward:
         self._client = client
         self._reply = Streamed(request)
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._expired)
         self._upload: asyncio.Task[None] | None = None
         self._waits_for_continue = body.whole is None and expects_continue(request)
         self._upstream: Connection | None = None
@@ -104,7 +105,7 @@ class Forward:
             self._break_off(error)
         finally:
             self._upstream = None
-            self._disarm()
+            self._deadline.end()
             self._way.upstream.release(lease, self._outcome)
         return True
 
@@ -128,7 +129,7 @@ class Forward:
         else:
             connection.send(b"".join((self._head(lease), *self._body.framing.pack(self._body.whole, is_last=True))))
             connection.finish()
-            self._arm(self._way.timeouts.response)
+            self._deadline.set(self._way.timeouts.response)
             await self._answer(connection)
 
     def _head(self, lease: Lease) -> bytes:
@@ -181,7 +182,7 @@ class Forward:
             self._give_up(error, "abandoned")
         else:
             if not self._reply.has_begun:
-                self._arm(timeouts.response)
+                self._deadline.set(timeouts.response)
 
     @property
     def _is_uploading(self) -> bool:
@@ -200,7 +201,7 @@ class Forward:
         while head.interim:
             self._pass_interim(head)
             head = await connection.read_head()
-        self._disarm()
+        self._deadline.clear()
         self._heard = True
         self._waits_for_continue = False
         self._note_answered()
@@ -233,9 +234,9 @@ class Forward:
         while not connection.complete:
             if reply.is_held:
                 await self._wait_for_client(connection)
-            self._arm(self._way.timeouts.idle)
+            self._deadline.set(self._way.timeouts.idle)
             body = await connection.read_body()
-            self._disarm()
+            self._deadline.clear()
             reply.write(body, is_last=connection.complete)
 
     async def _wait_for_client(self, connection: Connection) -> None:
@@ -318,15 +319,6 @@ class Forward:
             return False
         has_body = self._body.framing is not Framing.NONE
         return may_repeat(self._request.method, has_body=has_body, sent=connection.sent, response_begun=self._heard)
-
-    def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(seconds, self._expired)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def _upgrade(head: Head) -> bytes:

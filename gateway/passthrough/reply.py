@@ -62,7 +62,7 @@ class Streamed:
         is_http_1_0 = self._request.version < (1, 1)
         framing = answer_framing(head, is_http_1_0=is_http_1_0)
         self.close = not keeps_alive or framing is Framing.CLOSE
-        ours = () if any(name.lower() == REQUEST_ID for name, _ in head.fields) else ((b"X-Request-Id", request_id.encode()),)
+        ours = () if REQUEST_ID in [name.lower() for name, _ in head.fields] else ((b"X-Request-Id", request_id.encode()),)
         fields = for_client(head.fields, rules, ours=ours, upgrade=upgrade)
         fields += answer_framing_fields(head, framing)
         if head.status != SWITCHING_PROTOCOLS:

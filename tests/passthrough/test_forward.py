@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from gateway.config import Duration
+from gateway.config import Duration, Size
 from tests.passthrough.rig import IMPATIENT, Client, StartRig, route, upstream
 from tests.upstream.peer import Call, Script, StartPeer, until
 
@@ -413,6 +414,42 @@ async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig
 
 
 # What fails.
+
+
+async def test_D2_an_upstream_that_dies_in_the_request_is_502(start_rig: StartRig, start_peer: StartPeer) -> None:
+    async def script(call: Call) -> None:
+        if (await call.read_head()).startswith(b"POST "):
+            await call.read(1000)
+        call.reset()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + b"x" * 1000)
+    raw = await client.until(b"}")
+    assert failure(raw) == (502, b"UPSTREAM_CONNECTION_LOST")
+    client.send(b"x" * 8000 + GET)
+    assert failure(await client.until(b"}")) == (502, b"UPSTREAM_CONNECTION_LOST"), "the rest is read away and the connection kept"
+
+
+async def test_an_upstream_that_takes_no_request_body_is_504(start_rig: StartRig, start_peer: StartPeer) -> None:
+    async def script(call: Call) -> None:
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    rig = await start_rig((await start_peer(script)).url, settings={"idle_timeout": Duration(0.3)}, max_body=Size(1 << 30))
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000000\r\n\r\n")
+    sending = asyncio.create_task(fill(client))
+    raw = await client.until(b"}")
+    assert failure(raw) == (504, b"UPSTREAM_TIMEOUT")
+    sending.cancel()
+    (line,) = await rig.ended()
+    assert line["reason"] == "upstream: takes no request body"
+
+
+async def fill(client: Client) -> None:
+    with suppress(ConnectionError):
+        while True:
+            client.send(b"x" * 100_000)
+            await client.writer.drain()
 
 
 def failure(raw: bytes) -> tuple[int, bytes]:

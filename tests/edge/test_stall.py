@@ -1,0 +1,61 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.edge.answer import Answer
+from gateway.edge.exchange import Exchange
+from gateway.edge.stall import StallWatch
+
+
+class Held(asyncio.Transport):
+    """A transport that holds what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 100
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+async def test_a_transport_that_sends_nothing_is_aborted() -> None:
+    held, stalls = Held(), list[str]()
+    StallWatch(0.05, lambda: stalls.append("stalled")).begin(held)
+    await asyncio.wait_for(held.aborted.wait(), 5)
+    assert stalls == ["stalled"]
+
+
+async def test_a_transport_that_sends_a_little_is_not() -> None:
+    held, stalls = Held(), list[str]()
+    watch = StallWatch(0.2, lambda: stalls.append("stalled"))
+    watch.begin(held)
+    for _ in range(10):
+        held.size -= 1
+        await asyncio.sleep(0.05)
+    assert not stalls
+    watch.end()
+    await asyncio.sleep(0.3)
+    assert not held.aborted.is_set()
+
+
+@pytest.mark.parametrize("size", [10, 20_000_000])
+async def test_A9_an_answer_of_ours_that_is_not_taken_is_cut_off(start_edge: Any, size: int) -> None:
+    async def large(_request: Any, exchange: Exchange) -> Answer:
+        return Answer(200, b"x" * size, exchange.request_id)
+
+    edge = await start_edge(large)
+    edge.server.limits = edge.server.limits.__class__(2048, 5, 5, 0.2)
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    async with asyncio.timeout(10):
+        while not edge.lines.lines:  # noqa: ASYNC110  a line has no event
+            await asyncio.sleep(0.01)
+    assert edge.lines.lines[0].get("reason") == ("slow_reader" if size > 10 else None)
+    assert edge.count("gateway_rejected_total", reason="slow_reader") == int(size > 10)
+    writer.transport.abort()
