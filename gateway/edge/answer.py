@@ -89,20 +89,21 @@ class Answer:
         return self._head(HttpVersion11) + self.body
 
     def _head(self, version: HttpVersion) -> bytes:
-        lines = [
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(self.body)}",
-            "Cache-Control: no-store",
-            f"X-Request-Id: {self.request_id}",
-            f"Date: {_date(int(time()))}",
-        ]
-        lines += [f"{name}: {value}" for name, value in self.headers]
+        head = (
+            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(self.body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            f"X-Request-Id: {self.request_id}\r\n"
+            f"Date: {_date(int(time()))}\r\n"
+        )
+        for name, value in self.headers:
+            head += f"{name}: {value}\r\n"
         if not self.keep_alive:
-            lines.append("Connection: close")
+            head += "Connection: close\r\n"
         elif version < HttpVersion11:
-            lines.append("Connection: keep-alive")
-        return "\r\n".join((*lines, "", "")).encode("latin-1")
+            head += "Connection: keep-alive\r\n"
+        return f"{head}\r\n".encode("latin-1")
 
 
 def result_body(

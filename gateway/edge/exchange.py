@@ -6,16 +6,23 @@ It leaves deciding to those who handle the request: they fill in what they know.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from os import urandom
+from random import random
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
+from gateway.errors import FAILURES
+from gateway.telemetry.failures import OWN_ANSWER, Failed, LastFailures
 from gateway.telemetry.log import AccessLog
 from gateway.telemetry.metrics import Metrics, method_label
+from gateway.telemetry.spans import Phases
 
 CLIENT_ABORT: Final = "client_abort"
+_DIGITS: Final = 112
+_REQUESTS_A_DRAW: Final = 64
 ABORTED_STATUS: Final = 499  # as in nginx: the client left before an answer could be chosen
 
 
@@ -38,69 +45,171 @@ class SdkRecord:
 
 @dataclass(slots=True)
 class Exchange:
-    """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate."""
+    """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate.
+
+    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. The request's own
+    span is `span_id`, below the caller's `parent_id`; the calls to the auth service and to the upstream have spans of their own.
+    `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
+    `resends` how often the request was sent to an upstream again.
+    """
 
     method: str
     client: str
     subject: str | None = None
+    version: tuple[int, int] | tuple[()] = ()
+    scheme: str = ""
     request_id: str = ""
     trace_id: str = ""
     span_id: str = ""
+    session_span_id: str = ""
+    upstream_span_id: str = ""
+    parent_id: str = ""
+    tracestate: str = ""
     is_sampled: bool = False
     route: str = "none"
     path: str | None = None
     status: int = 0
     reason: str | None = None
+    failure: str | None = None
+    session_outcome: str = ""
+    session_source: str = ""
+    session_status: int | None = None
     endpoint: str | None = None
+    peer_status: int | None = None
+    peer_url: str | None = None
+    resends: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     started: float = field(default_factory=monotonic)
-    phases: dict[str, float] = field(default_factory=dict)
+    phases: Phases = field(default_factory=dict)
     sdk: SdkRecord | None = None
 
-    def __post_init__(self) -> None:
-        """Give the request its ids, all of one draw: each draw is a system call."""
-        ids = urandom(40).hex()
-        self.request_id, self.trace_id, self.span_id = ids[:32], ids[32:64], ids[64:]
+    def identify(self, ids: str) -> None:
+        """Give the request its ids, of so many random digits as `Ids` gives."""
+        self.request_id, self.trace_id = ids[:32], ids[32:64]
+        self.span_id, self.session_span_id, self.upstream_span_id = ids[64:80], ids[80:96], ids[96:]
 
     @property
-    def traceparent(self) -> str:
-        """The W3C trace context for what this request causes (Trace Context level 1)."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
+    def session_traceparent(self) -> str:
+        """The W3C trace context for the call to the auth service (Trace Context level 1)."""
+        return f"00-{self.trace_id}-{self.session_span_id}-{'01' if self.is_sampled else '00'}"
+
+    def note_session(self, began: float, ended: float, outcome: str, source: str, status: int | None) -> None:
+        """Keep how the check of the login went; `status` is that of the auth service."""
+        self.phases["session"] = (began, ended)
+        self.session_outcome, self.session_source, self.session_status = outcome, source, status
+
+
+class Ids:
+    """Random hexadecimal digits for the ids of a request, drawn for many at once: each draw is a system call."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._at = 0
+
+    def draw(self) -> str:
+        """Return 112 digits that were not given out before."""
+        at = self._at
+        if at == len(self._digits):
+            self._digits, at = urandom(_REQUESTS_A_DRAW * _DIGITS // 2).hex(), 0
+        self._at = at + _DIGITS
+        return self._digits[at : self._at]
+
+
+class Tracer(Protocol):
+    """Makes spans of requests (`gateway.edge.tracing`)."""
+
+    def samples(self, trace_id: str) -> bool:
+        """Tell whether a trace that begins here is taken."""
+
+    def take(self, exchange: Exchange, ended: float) -> None:
+        """Take a request that has ended, at this monotonic time."""
 
 
 class Recorder:
-    """Counts and logs each request exactly once, when it has ended."""
+    """Makes the record of each request; counts, logs and traces it exactly once, when it has ended.
+
+    Of API requests that succeeded, only the share `sample` is logged. `failures` are the last that failed.
+    """
 
     def __init__(
         self,
         metrics: Metrics,
         logs: AccessLog,
         *,
+        sample: float = 1.0,
+        tracer: Tracer | None = None,
         now: Callable[[], float] = monotonic,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        draw: Callable[[], float] = random,
     ) -> None:
         self._metrics = metrics
         self._logs = logs
+        self._sample = sample
+        self._tracer = tracer
         self._now = now
         self._wall_clock = wall_clock
+        self._draw = draw
+        self._ids = Ids()
+        self.failures = LastFailures()
+
+    def begin(self, method: str, client: str, *, subject: str | None = None, version: tuple[int, int] | tuple[()] = ()) -> Exchange:
+        """Return the record of a request that begins now."""
+        exchange = Exchange(method, client, subject, version)
+        exchange.identify(self._ids.draw())
+        if self._tracer is not None:
+            exchange.is_sampled = self._tracer.samples(exchange.trace_id)
+        return exchange
 
     def record(self, exchange: Exchange) -> None:
-        """Count the request and write its access line."""
-        duration = self._now() - exchange.started
+        """Count the request, write its access line, and give its spans away if it is sampled."""
+        ended = self._now()
+        duration = ended - exchange.started
         metrics = self._metrics
         metrics.requests(exchange.route, method_label(exchange.method), str(exchange.status)).inc()
-        metrics.request_duration(exchange.route).observe(duration)
-        metrics.observe_phases(exchange.phases.items())
+        trace = {"trace_id": exchange.trace_id}
+        metrics.request_duration(exchange.route).observe(duration, trace)
+        metrics.observe_phases(exchange.phases, trace)
         if exchange.sdk is not None:
-            self._count_result(exchange.sdk, exchange.phases)
-        if self._logs.access_enabled:
+            self._count_result(exchange.sdk, exchange.phases, trace)
+        if self._logs.access_enabled and (has_to_be_logged(exchange) or self._draw() < self._sample):
             self._logs.access(access_line(exchange, duration, self._wall_clock()))
+        if self._tracer is not None and exchange.is_sampled:
+            self._tracer.take(exchange, ended)
+        if has_failed(exchange):
+            self.failures.note(failed(exchange, self._wall_clock().timestamp()))
 
-    def _count_result(self, sdk: SdkRecord, phases: dict[str, float]) -> None:
+    def _count_result(self, sdk: SdkRecord, phases: Phases, trace: dict[str, str]) -> None:
         self._metrics.results(sdk.scene_label, sdk.result_status, sdk.code_label, sdk.source).inc()
         if "alipayplus" in phases and sdk.sent != "not_sent":
-            self._metrics.call_duration(sdk.scene_label).observe(phases["alipayplus"])
+            began, ended = phases["alipayplus"]
+            self._metrics.call_duration(sdk.scene_label).observe(ended - began, trace)
+
+
+def has_to_be_logged(exchange: Exchange) -> bool:
+    """Whether a request is an SDK call, or failed: refused, broken off, or answered with an error, whosesoever it was."""
+    return exchange.sdk is not None or exchange.reason is not None or not 0 < exchange.status < HTTPStatus.BAD_REQUEST
+
+
+def has_failed(exchange: Exchange) -> bool:
+    """Whether this is a failure: any result but S on the SDK path, elsewhere what the gateway refused and every 5xx."""
+    if exchange.sdk is not None:
+        return exchange.sdk.result_status != "S"
+    return exchange.failure is not None or exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def failed(exchange: Exchange, time: float) -> Failed:
+    """Return what is kept of a request that has failed; `time` is in UNIX seconds."""
+    sdk, failure = exchange.sdk, exchange.failure
+    if sdk is not None:
+        code, result_status, source = sdk.code_label, sdk.result_status, sdk.source
+    elif failure is not None:
+        code, result_status, source = failure, FAILURES[failure].result_status, "gateway"
+    else:
+        code, result_status, source = OWN_ANSWER, "", "upstream"
+    return Failed(
+        time, code, result_status, source, exchange.status, exchange.route, exchange.request_id, exchange.endpoint, exchange.reason
+    )
 
 
 class AccessLine(Struct, omit_defaults=True, gc=False):
@@ -144,7 +253,7 @@ def access_line(exchange: Exchange, duration: float, time: datetime) -> AccessLi
         method_label(exchange.method),
         exchange.status,
         round(duration, 6),
-        {name: round(seconds, 6) for name, seconds in exchange.phases.items()},
+        {name: round(ended - began, 6) for name, (began, ended) in exchange.phases.items()},
         exchange.bytes_in,
         exchange.bytes_out,
         exchange.client,

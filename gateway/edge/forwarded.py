@@ -100,7 +100,7 @@ def request_id(headers: Fields, *, is_trusted: bool, fresh: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A place in a trace (W3C Trace Context, level 1): the gateway's own span, its parent (empty if the trace begins here)."""
+    """A place in a trace (W3C Trace Context, level 1): the span that is sent on, and the caller's (empty if the trace begins here)."""
 
     trace_id: str
     span_id: str
@@ -110,7 +110,7 @@ class Trace:
 
     @property
     def traceparent(self) -> str:
-        """The value for what this request causes, with the gateway's span as its parent."""
+        """The value for what is sent on."""
         return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
 
     def fields(self) -> list[tuple[bytes, bytes]]:

@@ -83,7 +83,7 @@ class Front:
         """Answer one request; the answer has been written when this returns."""
         connection = request.protocol
         assert isinstance(connection, Connection)
-        exchange = Exchange(method=request.method, client=connection.client, subject=connection.subject)
+        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
         try:
@@ -132,8 +132,16 @@ class Front:
         caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
         exchange.client = caller.address or UNIX
         exchange.request_id = forwarded.request_id(headers, is_trusted=caller.is_trusted, fresh=exchange.request_id)
-        trace = forwarded.trace(headers, is_trusted=caller.is_trusted, trace_id=exchange.trace_id, span_id=exchange.span_id)
+        exchange.scheme = caller.proto
+        trace = forwarded.trace(
+            headers,
+            is_trusted=caller.is_trusted,
+            trace_id=exchange.trace_id,
+            span_id=exchange.upstream_span_id,
+            is_sampled=exchange.is_sampled,
+        )
         exchange.trace_id, exchange.is_sampled = trace.trace_id, trace.is_sampled
+        exchange.parent_id, exchange.tracestate = trace.parent_id, trace.tracestate
         exchange.path = loggable_path(asked.path)
         match = self._routes.match(asked, request.method, host)
         exchange.route = match.label
@@ -165,7 +173,7 @@ class Front:
         try:
             return await handler(request, exchange)
         except GatewayError as error:
-            exchange.reason = error.reason
+            exchange.reason, exchange.failure = error.reason, error.failure.code
             if error.failure.code in _REJECTED:
                 self._metrics.rejected(_REJECTED[error.failure.code]).inc()
             return failure_answer(error, exchange.request_id, close=error.failure.http_status in (408, 413))
@@ -173,8 +181,8 @@ class Front:
             exchange.reason = CLIENT_ABORT
             return Answer(ABORTED_STATUS, b"", exchange.request_id, close=True)
         except Exception:  # noqa: BLE001  whatever it is, the client gets the one answer for a bug
-            self._log.exception("a request failed for a reason of our own", request_id=exchange.request_id)
-            exchange.reason = "internal error"
+            self._log.exception("a request failed for a reason of our own", request_id=exchange.request_id, trace_id=exchange.trace_id)
+            exchange.reason, exchange.failure = "internal error", "INTERNAL_ERROR"
             return failure_answer(GatewayError("INTERNAL_ERROR", "internal error"), exchange.request_id, close=True)
 
     async def _send(self, request: web.BaseRequest, exchange: Exchange, answer: Reply) -> None:

@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from gateway.edge.answer import Reply, failure_answer
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.receiver import Receiver
-from gateway.edge.stall import StallWatch
+from gateway.edge.stall import HOLD_NOTHING, StallWatch
 from gateway.edge.strictness import TAIL, ends_plainly, is_proxy_header, is_request_line
 from gateway.edge.tls import subject
 from gateway.errors import GatewayError
@@ -163,7 +163,7 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hold nothing that is written unless the client is slow."""
-        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=HOLD_NOTHING)
         if self.client == UNIX:
             self.client = _peer_address(transport)
         self.subject = subject(transport)
@@ -230,9 +230,9 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """Answer what the parser refused. The parser's words, which quote the client, go nowhere."""
         _ = status, message, request
-        exchange = Exchange(method="other", client=self.client)
+        exchange = self._edge.recorder.begin("other", self.client)
         error, reason = self._failure(exc, exchange)
-        exchange.status, exchange.reason = error.failure.http_status, error.reason
+        exchange.status, exchange.reason, exchange.failure = error.failure.http_status, error.reason, error.failure.code
         self._edge.metrics.rejected(reason).inc()
         answer = failure_answer(error, exchange.request_id, close=True)
         exchange.bytes_out = len(answer.body)

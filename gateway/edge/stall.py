@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+HOLD_NOTHING: Final = 1
+"""The high-water mark of a transport that is to pause its writer when it could not send all. With 0, those of TLS pause when empty."""
 
 
 class StallWatch:

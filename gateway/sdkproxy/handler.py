@@ -1,6 +1,6 @@
 """One SDK request on its way through: refused in the order of the contract, or sent to Alipay+ and answered.
 
-The order of refusals: path, method, media type and coding, declared length, credentials present, session, body, JSON.
+The order of refusals: path, method, media type and coding, declared length, overload, credentials present, session, body, JSON.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from gateway.edge.answer import Answer, result_body
 from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
+from gateway.edge.shedding import Work
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
 from gateway.session import Identity, Sessions, identity_or_refusal
@@ -23,7 +24,10 @@ from gateway.telemetry.metrics import Metrics
 
 
 class SdkProxy:
-    """Handles every request below the SDK's path prefix. `target` is that of the one resource there is."""
+    """Handles every request below the SDK's path prefix. `target` is that of the one resource there is.
+
+    `begin` raises OVERLOADED while no new work with a body of such a size may begin; `end` is told that it has ended.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,8 @@ class SdkProxy:
         scenes: Iterable[str] = (),
         customer_hash: Callable[[str], str | None] = lambda _: None,
         on_clock_offset: Callable[[float], None] = lambda _: None,
+        begin: Callable[[Work, int], None] = lambda _work, _size: None,
+        end: Callable[[int], None] = lambda _: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self.target = prefix + ENDPOINT
@@ -46,6 +52,8 @@ class SdkProxy:
         self._scenes = SCENES | frozenset(scenes)
         self._customer_hash = customer_hash
         self._on_clock_offset = on_clock_offset
+        self._begin = begin
+        self._end = end
         self._now = now
 
     async def handle(self, request: web.BaseRequest, exchange: Exchange) -> Answer:
@@ -67,7 +75,14 @@ class SdkProxy:
             raise
 
     async def _handle(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
-        self._refuse_by_head(request)
+        size = self._refuse_by_head(request)
+        self._begin("sdk", size)
+        try:
+            return await self._execute(request, exchange, sdk)
+        finally:
+            self._end(size)
+
+    async def _execute(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
         identity = await self._check_session(request, exchange)
         sdk.customer = self._customer_hash(identity.customer_id)
         send_continue(request)
@@ -88,7 +103,8 @@ class SdkProxy:
         self._note_failure(sdk, error.failure.code)
         return error
 
-    def _refuse_by_head(self, request: web.BaseRequest) -> None:
+    def _refuse_by_head(self, request: web.BaseRequest) -> int:
+        """Return how large the body may be."""
         if request.raw_path.partition("?")[0] != self.target:
             raise GatewayError("NOT_FOUND", "no such SDK path")
         if request.method != "POST":
@@ -100,13 +116,15 @@ class SdkProxy:
         if any(coding.strip().lower() not in ("", "identity") for coding in headers.getall("Content-Encoding", [])):
             raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
         length = headers.get("Content-Length")
-        if length is not None and int(length) > self._limits.size:
+        size = int(length) if length is not None else self._limits.size
+        if size > self._limits.size:
             raise BodyTooLarge
+        return size
 
     async def _check_session(self, request: web.BaseRequest, exchange: Exchange) -> Identity:
         begun = self._now()
-        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.traceparent)
-        exchange.phases["session"] = self._now() - begun
+        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
+        exchange.note_session(begun, self._now(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         return identity_or_refusal(check)
 
@@ -126,7 +144,7 @@ class SdkProxy:
         return Answer(http_status(result), body, exchange.request_id)
 
     def _note_call(self, exchange: Exchange, sdk: SdkRecord, call: Call) -> None:
-        exchange.endpoint = call.endpoint
+        exchange.endpoint, exchange.peer_status = call.endpoint, call.status
         sdk.sent, sdk.request_time, sdk.key_version = call.sent, call.request_time, call.key_version
         if call.sent == "answered":
             sdk.response_time = call.response_time

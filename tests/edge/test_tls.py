@@ -11,13 +11,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, ServerTls
 from gateway.edge.tls import check_server_tls, server_context, subject
 from tests.config.files import Files
 from tests.upstream.certificates import Authority, Pair
+
+KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +124,10 @@ class Transport(asyncio.BaseTransport):
     """A transport with such a session."""
 
     def __init__(self, *attributes: tuple[x509.ObjectIdentifier, str]) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
         now = dt.datetime.now(dt.UTC)
-        builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=60))
-        super().__init__({"ssl_object": Session(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))})
+        builder = x509.CertificateBuilder(name, name, KEY.public_key(), 1, now, now + dt.timedelta(days=60))
+        super().__init__({"ssl_object": Session(builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER))})
 
 
 CN, O = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME  # noqa: E741  as it is called
@@ -157,6 +158,7 @@ def test_a_certificate_that_cannot_be_read_names_nobody() -> None:
     assert subject(asyncio.BaseTransport({"ssl_object": Session(b"\x30\x00")})) is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=3))
 def test_every_subject_is_the_value_of_a_header_field_and_can_be_read_back(names: list[str]) -> None:
     try:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.simulator import Behaviour
 from gateway.simulator.configuration import Ports
+from tests.ports import free_port
 
 CONFIGURATION_FAULTS = [
     "ACCESS_DENIED",
@@ -275,12 +276,6 @@ async def test_C2_an_answer_after_10_s_still_counts(gateway: Any) -> None:
     assert (await gateway.post()).status == 200
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
-
-
 async def unreachable(gateway: Any, reason: str) -> None:
     reply = await gateway.post()
     assert (reply.status, reply.json["resultCode"], reply.json["resultStatus"]) == (502, "ALIPAYPLUS_UNREACHABLE", "F")
@@ -336,7 +331,7 @@ async def test_a_scene_may_have_a_host_of_its_own(start: Any) -> None:
     assert gateway.results("SUCCESS", "S", "alipayplus", scene="none") == 1
 
 
-async def test_over_max_in_flight_calls_wait_and_then_give_up(start: Any) -> None:
+async def test_C13_over_max_in_flight_calls_wait_and_then_give_up(start: Any) -> None:
     gateway = await start({"alipayplus": {"max_in_flight": 2, "queue_timeout": "200ms"}})
     gateway.sim.alipayplus.script(Behaviour(hold=True), times=2)
     held = [asyncio.create_task(gateway.post()) for _ in range(2)]

@@ -1,12 +1,12 @@
 """What goes wrong at the auth service, seen by the app: never a call to Alipay+, never a 401 for a broken service (faults B)."""
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
 
 from gateway.simulator.configuration import Ports
+from tests.ports import free_port
 
 JSON = {"Content-Type": "application/json"}
 
@@ -57,8 +57,7 @@ async def test_B3_a_connection_that_breaks_is_unavailable(gateway: Any, drop: st
 
 
 async def test_B3_a_service_that_is_not_there_is_unavailable(start: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     gateway = await start({"session": {"forward": {"url": f"http://127.0.0.1:{port}/session"}}})
     await refused(gateway, "SESSION_UNAVAILABLE", 503)
 
@@ -124,8 +123,7 @@ async def test_the_auth_service_gets_the_credential_and_nothing_else(gateway: An
 
 
 async def test_introspection_does_the_same(start: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     service = {"url": f"http://127.0.0.1:{port}/introspect", "client_id": "gateway", "client_secret": "demo-secret"}
     gateway = await start({"session": {"forward": None, "introspection": service}}, ports=Ports(0, 0, 0, port, 0))
     assert (await gateway.post()).status == 200

@@ -1,0 +1,89 @@
+from dataclasses import dataclass, field
+
+import pytest
+from msgspec import Struct
+
+from gateway.edge.exchange import Exchange, Ids, Recorder, SdkRecord
+from gateway.telemetry.metrics import Metrics
+
+
+@dataclass
+class Lines:
+    """Access lines kept in memory."""
+
+    access_enabled: bool = True
+    lines: list[Struct] = field(default_factory=list)
+
+    def access(self, line: Struct) -> None:
+        self.lines.append(line)
+
+
+def api(status: int = 200, reason: str | None = None) -> Exchange:
+    return Exchange("GET", "192.0.2.1", route="/", status=status, reason=reason)
+
+
+def recorded(*exchanges: Exchange, sample: float, draw: float = 0.5) -> int:
+    """Return how many of these are logged where the sample's chance falls so. All are counted."""
+    metrics, lines = Metrics(), Lines()
+    recorder = Recorder(metrics, lines, sample=sample, draw=lambda: draw)
+    for exchange in exchanges:
+        recorder.record(exchange)
+    counted = metrics.registry.get_sample_value("gateway_request_duration_seconds_count", {"route": "/"})
+    assert counted == len(exchanges)
+    return len(lines.lines)
+
+
+@pytest.mark.parametrize(("sample", "draw", "logged"), [(1.0, 0.999, 1), (0.0, 0.0, 0), (0.1, 0.09, 1), (0.1, 0.1, 0)])
+def test_of_api_requests_that_succeeded_the_share_is_logged(sample: float, draw: float, logged: int) -> None:
+    assert recorded(api(), sample=sample, draw=draw) == logged
+    assert recorded(api(101), api(304), sample=sample, draw=draw) == 2 * logged
+
+
+def test_sdk_calls_are_always_logged() -> None:
+    exchange = api()
+    exchange.sdk = SdkRecord(result_status="S")
+    assert recorded(exchange, sample=0.0) == 1
+
+
+@pytest.mark.parametrize("failed", [api(0), api(400), api(404), api(499), api(502), api(200, reason="client_abort")])
+def test_what_failed_is_always_logged(failed: Exchange) -> None:
+    assert recorded(failed, sample=0.0) == 1
+
+
+def kept(*exchanges: Exchange) -> list[tuple[str, str, str]]:
+    """Code, result status and source of what is kept of these requests as failures."""
+    recorder = Recorder(Metrics(), Lines())
+    for exchange in exchanges:
+        recorder.record(exchange)
+    return [(failed.code, failed.result_status, failed.source) for failed in recorder.failures.all()]
+
+
+def test_results_other_than_S_are_kept_as_failures() -> None:
+    good, bad, ours = api(), api(422), api(504)
+    good.sdk = SdkRecord(result_status="S", result_code="SUCCESS", code_label="SUCCESS", source="alipayplus")
+    bad.sdk = SdkRecord(result_status="F", result_code="their own words", code_label="other", source="alipayplus")
+    ours.sdk = SdkRecord(result_status="U", code_label="ALIPAYPLUS_TIMEOUT")
+    assert kept(good, bad, ours) == [("other", "F", "alipayplus"), ("ALIPAYPLUS_TIMEOUT", "U", "gateway")]
+
+
+def test_of_the_api_what_the_gateway_refused_and_the_upstreams_own_5xx_are_kept_as_failures() -> None:
+    refused = api(404)
+    refused.failure = "NOT_FOUND"
+    assert kept(api(200), api(101), api(404), api(499), refused) == [("NOT_FOUND", "F", "gateway")]
+    assert kept(api(500)) == [("", "", "upstream")]
+
+
+def test_ids_are_of_the_right_length_and_never_the_same() -> None:
+    ids = Ids()
+    drawn = [ids.draw() for _ in range(1000)]
+    assert {len(digits) for digits in drawn} == {112}
+    assert len({digits[start : start + 16] for digits in drawn for start in range(0, 112, 16)}) == 7000
+
+
+def test_a_request_has_ids_of_its_own() -> None:
+    exchanges = [Exchange("GET", "192.0.2.1") for _ in range(2)]
+    for exchange, digits in zip(exchanges, ("0123456789abcdef" * 7, "f" * 112), strict=True):
+        exchange.identify(digits)
+    assert (exchanges[0].request_id, exchanges[0].trace_id) == ("0123456789abcdef" * 2,) * 2
+    assert (exchanges[0].span_id, exchanges[0].session_span_id, exchanges[0].upstream_span_id) == ("0123456789abcdef",) * 3
+    assert exchanges[1].request_id == "f" * 32

@@ -1,0 +1,237 @@
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import CapturingLogger
+
+from gateway.edge.shedding import CROWD, LAST_TERM, LONG, MANY, SHORT, TERM, TRIAL, Shedder, Work
+from gateway.errors import GatewayError
+
+
+class Loop:
+    """A loop that is as late as the test says, on a clock that stands still otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.turn = 1000.0
+        self.timer: tuple[float, Callable[[], object]] | None = None
+
+    def time(self) -> float:
+        return self.turn
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> None:
+        assert self.timer is None
+        self.timer = self.now + delay, callback
+
+    def look(self, late: float) -> None:
+        assert self.timer is not None
+        (due, callback), self.timer = self.timer, None
+        self.now = self.turn = due + late
+        callback()
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.room = 1000
+        self.log = CapturingLogger()
+        self.shedder = Shedder(self.log, self.loop, has_room=lambda size: size < self.room, now=lambda: self.loop.now)
+
+    def refusal(self, work: Work = "sdk", size: int = 0) -> str | None:
+        try:
+            self.shedder.begin(work, size)
+        except GatewayError as error:
+            return error.reason if error.failure.code == "OVERLOADED" else "wrong code"
+        return None
+
+    def turns(self, count: int, late: float, requests: int = MANY, work: Work = "sdk") -> None:
+        for _ in range(count):
+            assert [self.refusal(work) for _ in range(requests)] == [None] * requests
+            self.loop.look(late)
+
+    def crowd(self, work: Work = "sdk") -> None:
+        """Have so many requests in hand as an overload has."""
+        assert [self.refusal(work) for _ in range(CROWD)] == [None] * CROWD
+        self.loop.look(0)
+
+    def overload(self, work: Work = "sdk") -> None:
+        self.crowd(work)
+        while not self.shedder.is_shedding:
+            self.turns(1, LONG * 2, work=work)
+
+    def relief(self) -> None:
+        """Let the term pass, with a loop that is in time."""
+        while self.shedder.is_shedding:
+            self.loop.look(0)
+
+    def look(self, late: float) -> None:
+        """Let the loop be late, and the first request come since then: it is taken in any case."""
+        self.loop.look(late)
+        self.refusal()
+
+    def done(self, requests: int | None = None) -> None:
+        """Let so many requests end, or all."""
+        for _ in range(self.shedder._in_hand if requests is None else requests):
+            self.shedder.end()
+
+    def said(self) -> list[str]:
+        return [call.args[0] for call in self.log.calls]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_queue_that_is_long_but_stands_is_let_alone(rig: Rig) -> None:
+    rig.crowd()
+    rig.turns(1000, LONG * 0.9)
+    assert rig.said() == []
+
+
+def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig) -> None:
+    for _ in range(100):
+        assert [rig.refusal() for _ in range(CROWD - 1)] == [None] * (CROWD - 1)
+        rig.loop.look(1.0)
+        for _ in range(CROWD - 1):
+            rig.shedder.end()
+    assert rig.said() == []
+
+
+def test_a_single_delay_is_no_overload(rig: Rig) -> None:
+    rig.crowd()
+    rig.turns(10, 0.001)
+    rig.turns(1, LONG * 1.5)
+    rig.turns(100, 0.001)
+    assert not rig.shedder.is_shedding
+
+
+def test_a_loop_that_is_late_without_many_requests_is_not_overloaded(rig: Rig) -> None:
+    rig.crowd()
+    rig.turns(100, LONG * 5, requests=MANY - 1)
+    assert rig.said() == []
+
+
+def test_the_first_request_after_a_look_is_taken_in_any_case(rig: Rig) -> None:
+    rig.overload()
+    for _ in range(10):
+        rig.loop.look(LONG)
+        assert [rig.refusal() is None for _ in range(2)] == [True, False]
+
+
+def test_a_loop_that_is_late_for_a_while_refuses_and_says_so_once(rig: Rig) -> None:
+    rig.crowd()
+    rig.turns(1, LONG * 2)
+    assert not rig.shedder.is_shedding
+    rig.overload()
+    rig.look(SHORT * 2)
+    for _ in range(20):
+        assert rig.refusal() == "the event loop is late"
+        rig.look(SHORT * 2)
+    assert rig.said() == ["overloaded: refusing new requests"]
+
+
+def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> None:
+    rig.overload()
+    for late, taken in ((SHORT * 2, False), (SHORT * 0.5, True), (SHORT * 3, False), (0, True)):
+        rig.look(late)
+        assert (rig.refusal() is None) is taken
+    assert rig.shedder.is_shedding
+
+
+def test_a_turn_that_has_lasted_long_enough_takes_no_more(rig: Rig) -> None:
+    rig.overload()
+    rig.look(0)
+    assert rig.refusal() is None
+    rig.loop.now += SHORT * 1.5
+    assert rig.refusal() is not None
+
+
+def test_it_ends_after_a_term_and_says_how_many_were_refused(rig: Rig) -> None:
+    rig.overload()
+    began = rig.loop.now
+    rig.look(LONG)
+    assert [rig.refusal() is None for _ in range(3)] == [False] * 3
+    rig.relief()
+    assert TERM <= rig.loop.now - began < TERM + 0.1
+    assert rig.said()[-1] == "taking all requests again"
+    assert rig.log.calls[-1].kwargs == {"refused": 3}
+    rig.loop.now += 1
+    assert rig.refusal() is None
+
+
+def test_an_overload_that_goes_on_is_found_sooner_and_its_terms_grow(rig: Rig) -> None:
+    rig.overload()
+    terms = []
+    for _ in range(8):
+        rig.relief()
+        rig.turns(1, LONG * 2)
+        assert rig.shedder.is_shedding
+        terms.append(rig.log.calls[-1].kwargs["seconds"])
+    assert terms == [8, 16, 32, *[LAST_TERM] * 5]
+
+
+def test_an_overload_long_afterwards_begins_anew(rig: Rig) -> None:
+    rig.overload()
+    rig.relief()
+    rig.loop.now += TRIAL
+    rig.turns(1, LONG * 0.9)
+    assert not rig.shedder.is_shedding
+    rig.overload()
+    assert rig.log.calls[-1].kwargs["seconds"] == TERM
+
+
+def test_few_clients_are_let_alone_after_a_term_too(rig: Rig) -> None:
+    rig.overload()
+    rig.relief()
+    rig.done()
+    for _ in range(50):
+        assert [rig.refusal() for _ in range(32)] == [None] * 32
+        rig.loop.look(LONG)
+        rig.done(32)
+    assert not rig.shedder.is_shedding
+
+
+@pytest.mark.parametrize(("busy", "idle"), [("sdk", "api"), ("api", "sdk")])
+def test_a_kind_of_work_that_has_not_had_its_share_is_taken_for_longer(rig: Rig, busy: Work, idle: Work) -> None:
+    rig.overload(busy)
+    rig.loop.look(SHORT * 3)
+    assert [rig.refusal(busy) is None for _ in range(2)] == [True, False]
+    assert rig.refusal(idle) is None
+    rig.look(SHORT * 5)
+    assert rig.refusal(idle) is not None, "beyond that nothing is taken"
+
+
+def test_shares_are_of_what_was_done_lately(rig: Rig) -> None:
+    rig.overload("sdk")
+    for _ in range(30):
+        rig.loop.look(0)
+        assert [rig.refusal("api") for _ in range(100)] == [None] * 100
+    rig.loop.look(SHORT * 3)
+    assert [rig.refusal("api") is None for _ in range(2)] == [True, False]
+    assert rig.refusal("sdk") is None
+
+
+def test_nothing_is_taken_while_there_is_no_room(rig: Rig) -> None:
+    rig.turns(1, 0)
+    rig.room = 0
+    assert [rig.refusal("sdk"), rig.refusal("api")] == ["memory is nearly used up"] * 2
+    assert rig.said() == ["memory is nearly used up: refusing new requests"]
+    rig.room = 1
+    assert rig.refusal() is None
+    assert not rig.shedder.is_shedding
+
+
+def test_what_was_promised_room_has_it_until_it_ends(rig: Rig) -> None:
+    assert rig.refusal(size=100) is None
+    assert rig.refusal(size=100) is not None, "5 times 200 bytes are no room below 1000"
+    assert rig.refusal(size=90) is None
+    rig.shedder.end(100)
+    assert rig.refusal(size=100) is None
+
+
+def test_nothing_is_looked_at_while_nothing_comes(rig: Rig) -> None:
+    rig.turns(1, 0)
+    rig.loop.look(0)
+    assert rig.loop.timer is None
+    assert rig.refusal() is None
+    assert rig.loop.timer is not None
