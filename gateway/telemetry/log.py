@@ -6,9 +6,11 @@ passed, but not its text, which may quote a client or a peer.
 """
 
 import logging
+import os
+import ssl
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic
@@ -16,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from gateway.config.model import Log
@@ -23,6 +26,10 @@ from gateway.config.values import Secret
 from gateway.telemetry.sink import Sink
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+_OTHERS_FAULT: Final = (HttpProcessingError, ConnectionError, ssl.SSLError)
+"""What libraries report as errors of ours, with a traceback each."""
 
 
 def add_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -43,17 +50,21 @@ def show_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 
 class RepeatLimit:
-    """A processor that lets each event through at most `burst` times in `period` seconds, and then says how many were held back."""
+    """A processor that lets each event through at most `burst` times in `period` seconds, and counts those that it holds back.
+
+    Events of libraries are told apart by the library. The next of an event says how many before it were `held_back`, and `overdue`
+    says it of those that have not come again.
+    """
 
     def __init__(self, *, burst: int = 10, period: float = 10.0, now: Callable[[], float] = monotonic) -> None:
         self._burst = burst
         self._period = period
         self._now = now
-        self._seen: dict[str, tuple[float, int]] = {}
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """Raise `structlog.DropEvent` for an event that has been said often enough."""
-        name, now = str(event.get("event")), self._now()
+        name, now = (str(event.get("event")), str(event.get("library", ""))), self._now()
         begun, count = self._seen.get(name, (now, 0))
         if now - begun >= self._period:
             if count > self._burst:
@@ -63,6 +74,15 @@ class RepeatLimit:
         if count >= self._burst:
             raise structlog.DropEvent
         return event
+
+    def overdue(self, *, is_end: bool = False) -> Iterator[tuple[str, int]]:
+        """Give the events whose period is over, each with how many were held back in it, once; at the end of the log, all of them."""
+        now = self._now()
+        for name, (begun, count) in tuple(self._seen.items()):
+            if is_end or now - begun >= self._period:
+                del self._seen[name]
+                if count > self._burst:
+                    yield name[0], count - self._burst
 
 
 def _json(event: EventDict, **_: Any) -> bytes:
@@ -86,11 +106,14 @@ class _Forward(logging.Handler):
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__()
-        self._log = log
+        self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        if isinstance(error, _OTHERS_FAULT):
+            self.log.warning("another side broke the protocol or the connection", library=record.name, exception=type(error).__name__)
+            return
+        say = self.log.error if record.levelno >= logging.ERROR else self.log.warning
         say("a library reports a problem", library=record.name, exc_info=error)
 
 
@@ -115,12 +138,19 @@ class Logs:
         self._out, self._err = Sink(out, on_drop=on_drop), Sink(err, on_drop=on_drop)
         self.access_enabled = config.access
         level = _LEVELS[config.level]
-        self._console = structlog.dev.ConsoleRenderer(timestamp_key="time") if config.format == "console" else None
-        limited = _wrap(self._err, self._console, level, [RepeatLimit()])
-        self.log = limited if is_limited else _wrap(self._err, self._console, level, [])
+        self._console, console = (_console(descriptor) if config.format == "console" else None for descriptor in (out, err))
+        self._limit = RepeatLimit()
+        self._unlimited = _wrap(self._err, console, level, [])
+        limited = _wrap(self._err, console, level, [self._limit])
+        self.log = limited if is_limited else self._unlimited
         self._hash = customer_hash(config.customer_hash_key)
         self._forward = _Forward(limited)
         logging.basicConfig(handlers=[self._forward], level=logging.WARNING, force=True)
+
+    def bind(self, **fields: Any) -> None:
+        """Let every line of the log, but no access line, have these fields."""
+        self.log, self._unlimited = self.log.bind(**fields), self._unlimited.bind(**fields)
+        self._forward.log = self._forward.log.bind(**fields)
 
     def access(self, line: msgspec.Struct) -> None:
         """Write one access line. As JSON it is encoded at once: it is made of our own fields only, and there is one for each request."""
@@ -135,9 +165,15 @@ class Logs:
         """Return the keyed hash under which this customer stands in the log, or None where no key is configured."""
         return self._hash(customer_id) if self._hash else None
 
+    def tell_held_back(self, *, is_end: bool = False) -> None:
+        """Say how many messages have been held back lately and not been told of since; to be called each second or so."""
+        for event, count in self._limit.overdue(is_end=is_end):
+            self._unlimited.warning("a message came too often", message=event, held_back=count)
+
     def close(self) -> None:
         """Write what is held."""
         logging.getLogger().removeHandler(self._forward)
+        self.tell_held_back(is_end=True)
         self._out.close()
         self._err.close()
 
@@ -148,6 +184,11 @@ def customer_hash(key: Secret | None) -> Callable[[str], str] | None:
         return None
     secret = blake2b(key.reveal().encode(), digest_size=32).digest()
     return lambda customer_id: blake2b(customer_id.encode(), key=secret, digest_size=8).hexdigest()
+
+
+def _console(descriptor: int) -> structlog.dev.ConsoleRenderer:
+    """Return what writes for people: in colours on a terminal, unless that is told not to be so (no-color.org)."""
+    return structlog.dev.ConsoleRenderer(timestamp_key="time", colors=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
 
 
 def _wrap(sink: Sink, console: structlog.dev.ConsoleRenderer | None, level: int, first: list[Processor]) -> FilteringBoundLogger:

@@ -5,7 +5,6 @@ folds what a client chose. Children are kept, since looking one up in prometheus
 """
 
 import platform
-from collections.abc import Iterable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics import MetricWrapperBase
 
 from gateway import __version__
+from gateway.telemetry.spans import Phases
+from gateway.telemetry.timing import Timing
 
 Child = TypeVar("Child", bound=MetricWrapperBase)
 
@@ -39,6 +40,7 @@ LINES_DROPPED_TEXT: Final = "Log lines that nobody took in time"
 CALL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 7.5, 9, 9.5, 10, 10.5, 11, 12, 13, 15, 20)
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, *CALL_BUCKETS, 30, 60)
 PHASE_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 9, 10, 11, 12, 15)
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
 def method_label(method: str) -> str:
@@ -114,6 +116,9 @@ class Metrics:
         self.upstream_ejections = self._counter("gateway_upstream_ejections", "Endpoints left alone after failures", "upstream")
         self.upstream_retries = self._counter("gateway_upstream_retries", "Requests tried once more", "upstream")
         self.connections = self._plain_gauge("gateway_connections", "Connections of clients")
+        self.loop_lag = Histogram(
+            "gateway_event_loop_lag_seconds", "How late a timer of the event loop came", buckets=LAG_BUCKETS, registry=self.registry
+        )
         self.rejected = self._counter("gateway_rejected", "What was refused before it was routed", "reason")
         self.log_lines_dropped = Counter(LINES_DROPPED, LINES_DROPPED_TEXT, registry=self.registry)
         self.key_info = self._gauge("gateway_key_info", "The keys in use", "use", "key_version", "fingerprint")
@@ -127,10 +132,10 @@ class Metrics:
         for phase in PHASES:
             self.phase_duration(phase)
 
-    def observe_phases(self, phases: Iterable[tuple[str, float]]) -> None:
-        """Observe what each phase of a request took (seconds)."""
-        for phase, seconds in phases:
-            self.phase_duration(phase).observe(seconds)
+    def observe_phases(self, phases: Phases, trace: dict[str, str] | None = None) -> None:
+        """Observe what each phase of a request took; `trace` is the exemplar's labels."""
+        for phase, (began, ended) in phases.items():
+            self.phase_duration(phase).observe(ended - began, trace)
 
     def _counter(self, name: str, text: str, *labels: str) -> Family[Counter]:
         return Family(Counter(name, text, labels, registry=self.registry))
@@ -141,5 +146,5 @@ class Metrics:
     def _plain_gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
-        return Family(Histogram(name, text, labels, buckets=buckets, registry=self.registry))
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Timing]:
+        return Family(Timing(name, text, labels, buckets=buckets, registry=self.registry))

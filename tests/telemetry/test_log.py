@@ -1,11 +1,15 @@
 import json
 import logging
 import os
+import pty
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
 from msgspec import Struct
 
 from gateway.config.model import Log
@@ -75,6 +79,23 @@ def test_the_console_format_is_for_people(streams: Streams) -> None:
     assert b"200" in out
     assert not err.startswith(b"{")
     assert not out.startswith(b"{")
+    assert b"\x1b" not in out + err
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_are_for_terminals(streams: Streams, monkeypatch: pytest.MonkeyPatch, no_color: str) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    terminal, other_end = pty.openpty()
+    logs = Logs(Log(format="console"), out=streams.out[1], err=other_end)
+    logs.log.warning("said")
+    logs.access(Line("a", 200))
+    out, _ = streams.read(logs)
+    said = os.read(terminal, 4096)
+    os.close(terminal)
+    os.close(other_end)
+    assert b"said" in said
+    assert (b"\x1b" in said) is not bool(no_color)
+    assert b"\x1b" not in out
 
 
 def test_access_lines_can_be_turned_off(streams: Streams) -> None:
@@ -104,6 +125,15 @@ def test_what_libraries_say_is_named_without_their_words(streams: Streams) -> No
     assert b"canary" not in err
 
 
+@pytest.mark.parametrize("error", [BadHttpMessage("canary"), ConnectionResetError("canary"), ssl.SSLError("canary")])
+def test_what_another_side_did_wrong_is_a_short_line(streams: Streams, error: Exception) -> None:
+    logs = start(streams)
+    logging.getLogger("aiohttp.server").error("canary", exc_info=error)
+    line = json.loads(streams.read(logs)[1])
+    assert line.keys() == {"time", "level", "event", "library", "exception"}
+    assert (line["level"], line["exception"]) == ("warning", type(error).__name__)
+
+
 def test_a_repeated_message_is_held_back_and_counted() -> None:
     clock = [0.0]
     limit = RepeatLimit(burst=2, period=10, now=lambda: clock[0])
@@ -117,6 +147,31 @@ def test_a_repeated_message_is_held_back_and_counted() -> None:
     clock[0] = 11.0
     assert said == 2
     assert limit(None, "info", {"event": "again"})["held_back"] == 3
+
+
+def test_what_was_held_back_is_told_though_it_does_not_come_again() -> None:
+    clock = [0.0]
+    limit = RepeatLimit(burst=2, period=10, now=lambda: clock[0])
+    for event, times in (("often", 5), ("twice", 2)):
+        for _ in range(times):
+            with suppress(structlog.DropEvent):
+                limit(None, "info", {"event": event})
+    assert list(limit.overdue()) == []
+    clock[0] = 11.0
+    assert list(limit.overdue()) == [("often", 3)]
+    assert list(limit.overdue(is_end=True)) == []
+
+
+def test_libraries_that_repeat_themselves_do_not_silence_others(streams: Streams) -> None:
+    logs = start(streams)
+    logs.bind(worker=1)
+    for _ in range(50):
+        logging.getLogger("aiohttp.server").error("canary")
+    logging.getLogger("asyncio").error("canary")
+    lines = [json.loads(line) for line in streams.read(logs)[1].splitlines()]
+    assert [line.get("library") for line in lines] == ["aiohttp.server"] * 10 + ["asyncio", None]
+    assert {line["worker"] for line in lines} == {1}
+    assert (lines[-1]["message"], lines[-1]["held_back"]) == ("a library reports a problem", 40)
 
 
 def test_the_customer_is_a_keyed_hash() -> None:

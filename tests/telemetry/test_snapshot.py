@@ -1,3 +1,5 @@
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -31,6 +33,7 @@ def test_what_is_sent_to_another_process_arrives_as_it_was() -> None:
 def test_one_snapshot_is_exposed_just_as_its_registry() -> None:
     metrics = Metrics()
     metrics.requests("sdk", "POST", "200").inc()
+    metrics.request_duration("sdk").observe(0.125, {"trace_id": "a" * 32})
     taken = Exposition(snapshot.add([snapshot.take(metrics.registry)]))
     assert generate_latest(taken) == generate_latest(metrics.registry)
     assert generate_openmetrics(taken) == generate_openmetrics(metrics.registry)
@@ -83,3 +86,19 @@ def test_metrics_without_labels_are_added_too() -> None:
     taken = snapshot.take(registry)
     assert text(snapshot.add([taken, taken]))[-1] == "g 4.0"
     assert snapshot.value(snapshot.add([taken, taken]), "c_total") == 4
+
+
+@given(st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=5), min_size=3, max_size=3))
+def test_a_sum_does_not_go_back_when_a_worker_ends_and_the_order_of_adding_changes(workers: list[list[float]]) -> None:
+    def observed(amounts: list[float]) -> Snapshot:
+        registry = CollectorRegistry()
+        histogram = Histogram("h_seconds", "h", registry=registry)
+        for amount in amounts:
+            histogram.observe(amount)
+        return snapshot.take(registry)
+
+    first, second, third = map(observed, workers)
+    before = snapshot.add([first, second, third])
+    after = snapshot.add([snapshot.add([third, first]), second])
+    assert snapshot.value(after, "h_seconds_sum") == snapshot.value(before, "h_seconds_sum")
+    assert abs(snapshot.value(after, "h_seconds_sum") - sum(map(sum, workers))) < 1e-5

@@ -1,0 +1,48 @@
+"""Whether and how traces are sent. OpenTelemetry is an extra: nothing of it is imported unless the configuration asks for it."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.config import Config, Fault, Tracing
+from gateway.telemetry.spans import Trace
+
+EXTRA: Final = "opentelemetry.exporter.otlp.proto.http"
+"""A package of the extra `tracing` that needs the others."""
+
+
+class Exporter(Protocol):
+    """Takes spans and sends them (`gateway.telemetry.otlp`)."""
+
+    def export(self, trace: Trace) -> None:
+        """Take the spans of one request. Never waits and never fails."""
+
+    async def close(self) -> None:
+        """Send what is held, within a short time."""
+
+
+def check_tracing(config: Config) -> Iterator[Fault]:
+    """Demand that the extra is installed where traces are wanted."""
+    if config.telemetry.tracing is not None and not is_installed():
+        message = "needs the extra tracing, which is not installed: pip install alipayplus-gateway[tracing], or remove this section"
+        yield Fault(("telemetry", "tracing"), message)
+
+
+def is_installed() -> bool:
+    """Tell whether the extra is there, without importing it."""
+    try:
+        return find_spec(EXTRA) is not None
+    except ModuleNotFoundError:  # one of its parents is not there
+        return False
+
+
+def exporter(settings: Tracing | None, log: FilteringBoundLogger) -> Exporter | None:
+    """Return what sends traces as configured, if it is."""
+    if settings is None:
+        return None
+    otlp: Any = import_module("gateway.telemetry.otlp")
+    found: Exporter = otlp.OtlpExporter(settings.otlp_endpoint, log)
+    return found
