@@ -123,7 +123,9 @@ class Acceptor:
     def _accept_one(self, sock: socket.socket) -> bool:
         try:
             connection, address = sock.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+        except ConnectionAbortedError:  # the client did not wait
+            return True
+        except BlockingIOError:
             return False
         except OSError as error:
             self._failed(sock, error)

@@ -37,6 +37,11 @@ class Child:
         """End it at once; nothing happens when it has ended."""
         self._process.kill()
 
+    def discard(self) -> None:
+        """End one that has been given nothing to do."""
+        self.channel.close()
+        self._process.kill()
+
     def poll(self) -> bool:
         """Whether it has ended; `on_end` has then been called."""
         if self._process.poll() is None:

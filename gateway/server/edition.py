@@ -52,9 +52,12 @@ class Edition:
 
     @property
     def holds_back_key(self) -> bool:
-        """Whether the file of the active signing key holds another one than is used."""
-        key = self.signing_key
-        return self.digests[key.entry.file] != _digest(key.content)
+        """Whether the file of the active signing key held another one than is used when it was read."""
+        return self.is_other_key(self.digests[self.signing_key.entry.file])
+
+    def is_other_key(self, digest: bytes | None) -> bool:
+        """Whether what stands in a file is another key than the active signing key."""
+        return digest != _digest(self.signing_key.content)
 
     def pickled(self) -> bytes:
         """Return the configuration as it is sent to a worker."""

@@ -44,6 +44,7 @@ class Generation:
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Member], None] = lambda _: None,
         ready_within: float = READY_WITHIN,
+        overtime: float = OVERTIME,
     ) -> None:
         self.number = number
         self.edition = edition
@@ -54,6 +55,7 @@ class Generation:
         self._on_change = on_change
         self._on_end = on_end
         self._ready_within = ready_within
+        self._overtime = overtime
         self._pickled = edition.pickled()
         self._changed = asyncio.Event()
         self._slots: Sequence[Sockets] = ()
@@ -99,7 +101,7 @@ class Generation:
             seat.give_up(is_final=successor is None, last=[index for index, sock in enumerate(sockets) if sock not in others])
         if not self._tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=self.edition.config.server.drain_timeout + GOODBYE + OVERTIME)
+        _, late = await asyncio.wait(self._tasks, timeout=self.edition.config.server.drain_timeout + GOODBYE + self._overtime)
         if late:
             self._log().error("workers did not end in time and are killed", workers=len(self.members))
             for member in self.members:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from time import time
 from typing import Final
 
 from gateway.server.children import Child
@@ -18,12 +19,14 @@ been stopped for a while, its workers are not to blame."""
 class Member:
     """One worker process, from its assignment to its end. `ready` and `closed` (it accepts no more) are set when it says so.
 
-    `on_end` is called when it has ended and all that it has said has been heard. `status` is its own word on how it is, as JSON.
+    `on_end` is called when it has ended and all that it has said has been heard. `status` is its own word on how it is, as JSON, `since`
+    when it was started (UNIX seconds).
     """
 
     def __init__(self, child: Child, slot: int, on_end: "Callable[[Member], None]" = lambda _: None) -> None:
         self.slot = slot
         self.pid = child.pid
+        self.since = time()
         self.ready = asyncio.Event()
         self.closed = asyncio.Event()
         self.ended = asyncio.Event()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.status import ReloadShown
 from gateway.config import ConfigError
 from gateway.config.changes import changes
 from gateway.server.edition import Checks, Edition, digests, read_edition, watched_files
@@ -25,12 +26,16 @@ KEY_HELD_BACK: Final = "the file of the active signing key has changed; it is us
 FAILED: Final = "the configuration could not be reloaded; the former one stays in use"
 
 Switch = Callable[[Edition], Awaitable[None]]
-"""Puts an edition into service. Raises CannotListen, CannotHold or NotReady, and then nothing has changed."""
+"""Puts an edition into service: new connections are served under it when this returns.
+
+Raises CannotListen, CannotHold or NotReady, and then nothing has changed."""
 
 
 class Reloads:
     """Keeps the edition in use up to date. `log` gives the log in use; `on_begin` and `on_end` frame each reload, whatever comes of it.
 
+    `on_outcome` is told what came of each, the start included; `on_key`, when the file of the active signing key has changed alone,
+    whether it holds another one now than is used.
     When `asked` is set (SIGHUP), a reload follows whether files have changed or not, and the active signing key is what its file holds.
     """
 
@@ -45,6 +50,8 @@ class Reloads:
         asked: asyncio.Event,
         on_begin: Callable[[], None],
         on_end: Callable[[], None],
+        on_outcome: Callable[[ReloadShown], None] = lambda _: None,
+        on_key: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._edition = edition
         self._checks = checks
@@ -53,6 +60,8 @@ class Reloads:
         self._log = log
         self._on_begin = on_begin
         self._on_end = on_end
+        self._on_outcome = on_outcome
+        self._on_key = on_key
         self._asked = asked
         self._known = dict(edition.digests)  # what stood in the files when they were last read
         self._succeeded()
@@ -88,6 +97,7 @@ class Reloads:
         if changed == {signing}:
             self._log().warning(KEY_HELD_BACK, file=str(signing))
             self._known[signing] = found[signing]
+            self._on_key(self._edition.is_other_key(found[signing]))
             return False
         return bool(changed)
 
@@ -99,22 +109,26 @@ class Reloads:
             edition = await asyncio.to_thread(read_edition, former.file, self._checks, kept=kept)
             await self._switch(edition)
         except ConfigError as error:
-            self._failed(faults=[str(fault) for fault in error.faults])
+            faults = [str(fault) for fault in error.faults]
+            self._failed(*faults, faults=faults)
         except (CannotListen, CannotHold, NotReady) as error:
-            self._failed(reason=str(error))
+            self._failed(str(error), reason=str(error))
         except Exception as error:  # noqa: BLE001  whatever it is, what is in use serves on
-            self._failed(exc_info=error)
+            self._failed(f"the gateway itself failed: {type(error).__name__}; see the log", exc_info=error)
         else:
             self._edition, self._known = edition, {**found, **edition.digests}
             self._succeeded()
             self._tell(former, edition)
 
     def _succeeded(self) -> None:
+        self._in_use_since = time()
         self._metrics.reload_successful.set(1)
-        self._metrics.reload_time.set(time())
+        self._metrics.reload_time.set(self._in_use_since)
+        self._on_outcome(ReloadShown(self._in_use_since, True, self._in_use_since))
 
-    def _failed(self, **fields: Any) -> None:
+    def _failed(self, *why: str, **fields: Any) -> None:
         self._metrics.reload_successful.set(0)
+        self._on_outcome(ReloadShown(time(), False, self._in_use_since, why))
         self._log().error(FAILED, **fields)
 
     def _tell(self, former: Edition, edition: Edition) -> None:

@@ -18,6 +18,7 @@ from gateway.server.sockets import CannotListen
 from gateway.server.supervisor import Supervisor
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import ServiceMetrics
+from gateway.telemetry.stray import strays_logged
 
 FAILED, INVALID = 1, 3
 CHECKS: Final = runtime.CHECKS
@@ -59,5 +60,5 @@ def _serve(edition: Edition, children: Children, spare: Child, metrics: ServiceM
     place = Place.open(edition.config, inherited)
     loaded()
     supervisor = Supervisor(edition, CHECKS, children, metrics=metrics, logs=logs)
-    with asyncio.Runner() as runner:
+    with strays_logged(logs.log), asyncio.Runner() as runner:
         return runner.run(supervisor.run(place, inherited, spare=spare))

@@ -6,14 +6,14 @@ No traffic waits for it: what it does is done beside the workers, which accept b
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
-import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway import __version__
 from gateway.admin import Health, Site, admin_app
-from gateway.admin.status import ServiceStatus, WorkerShown, routes_shown
+from gateway.admin.status import ReloadShown, ServiceStatus
 from gateway.config import Duration
 from gateway.server.certificates import expiries
 from gateway.server.children import Child, Children
@@ -25,6 +25,7 @@ from gateway.server.notify import Notifier
 from gateway.server.place import Place
 from gateway.server.race import first
 from gateway.server.reload import Reloads
+from gateway.server.showing import Showing
 from gateway.server.signals import Signals
 from gateway.server.tally import Tally
 from gateway.telemetry.log import Logs
@@ -57,10 +58,12 @@ class Supervisor:
         self._notifier = Notifier()
         self._health = Health()
         self._tally = Tally(metrics.registry, self._members)
+        self._showing = Showing(edition, self._tally, self._health)
         self._site = Site(admin_app(self._tally.collect, self._health, self.status))
         self._generations: list[Generation] = []
         self._current: Generation | None = None  # the one in use; others start or drain
         self._number = 0
+        self._spare: Child | None = None
         self._inherited: Inherited
         self._place: Place
         self._tasks: asyncio.TaskGroup
@@ -121,8 +124,10 @@ class Supervisor:
             self._metrics,
             self.log,
             asked=self._signals.reload,
-            on_begin=self._notifier.reloading,
-            on_end=lambda: self._notifier.ready(self._status()),
+            on_begin=self._begin_reload,
+            on_end=self._end_reload,
+            on_outcome=self._note_reload,
+            on_key=self._showing.hold_back_key,
         )
         await first(reloads.run(), self._signals.stop.wait())
 
@@ -135,19 +140,35 @@ class Supervisor:
             self._metrics,
             self.log,
             on_change=self._note_change,
-            on_end=self._tally.retire,
+            on_end=self._retire_member,
         )
         self._generations.append(generation)
         return generation
 
     # What a reload does.
 
+    def _begin_reload(self) -> None:
+        """Start a worker at once: it loads while the configuration is read."""
+        self._notifier.reloading()
+        with suppress(OSError):
+            self._spare = self._children.start()
+
+    def _end_reload(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:  # the configuration was faulty
+            spare.discard()
+        self._notifier.ready(self._status())
+
     async def _switch(self, edition: Edition) -> None:
-        """Put another edition into service. Raises CannotListen, CannotHold and NotReady, and then nothing has changed."""
+        """Put another edition into service and return when nothing more is accepted under the former one.
+
+        Raises CannotListen, CannotHold and NotReady, and then nothing has changed.
+        """
         place = Place.open(edition.config, self._inherited, self._place)
         generation = self._begin(edition)
         try:
-            await generation.start(place.listeners, self._tasks)
+            spare, self._spare = self._spare, None
+            await generation.start(place.listeners, self._tasks, spare=spare)
         except BaseException:
             place.close(but=self._place)
             self._tasks.create_task(self._retire(generation))
@@ -162,6 +183,7 @@ class Supervisor:
         former_place.close(but=place)
         assert former is not None
         self._tasks.create_task(self._retire(former))
+        await first(former.closed(), timeout=CLOSED_WITHIN)
 
     async def _retire(self, generation: Generation) -> None:
         """See a generation that is not in use to its end."""
@@ -169,8 +191,13 @@ class Supervisor:
         self._generations.remove(generation)
         self.log().info("a former generation has ended", generation=generation.number)
 
+    def _retire_member(self, member: Member) -> None:
+        self._tally.retire(member)
+        self._showing.retire(member)
+
     def _show_edition(self) -> None:
-        """Let log and metrics be those of the edition in use."""
+        """Let log, metrics and status page be those of the edition in use."""
+        self._tasks.create_task(self._showing.take_up(self._edition))
         settings = self._edition.config.telemetry.log
         if settings != self._log_settings:
             self._log_settings = settings
@@ -210,34 +237,29 @@ class Supervisor:
     # What goes on all the time.
 
     async def _watch(self) -> None:
-        """Be the watchdog of the workers, and give systemd's a sign of life while one of them serves."""
+        """Be the watchdog of the workers, and give systemd's a sign of life while one of them serves, or what is left is finished."""
         loop = asyncio.get_running_loop()
         last = loop.time()
         while True:
             await asyncio.sleep(TICK)
+            self._showing.look()
+            self._logs.tell_held_back()
             for generation in self._generations:
                 generation.watch()
             is_due = self._notifier.watchdog is not None and loop.time() - last >= self._notifier.watchdog / 2 - TICK
-            if is_due and any(member.serves for member in self._members()):
+            if is_due and (self._signals.stop.is_set() or any(member.serves for member in self._members())):
                 self._notifier.alive()
                 last = loop.time()
 
     async def status(self) -> ServiceStatus:
         """Return how the service and each of its workers is."""
-        await self._tally.refresh()
-        reasons, current = tuple(self._health.not_ready()), self._current
-        return ServiceStatus(
-            __version__,
-            not reasons,
-            reasons,
-            current.number if current is not None else 0,
-            tuple(_shown(generation, member) for generation in self._generations for member in tuple(generation.members)),
-            self._edition.config.sdk_proxy.path_prefix,
-            routes_shown(self._edition.config),
-        )
+        return await self._showing.status(self._generations, self._current, self._place)
 
     def _members(self) -> Iterator[Member]:
         return (member for generation in self._generations for member in tuple(generation.members))
+
+    def _note_reload(self, outcome: ReloadShown) -> None:
+        self._showing.reload = outcome
 
     def _note_change(self) -> None:
         """Take that a worker has got ready, or has ended."""
@@ -251,8 +273,3 @@ class Supervisor:
     def _status(self) -> str:
         assert self._current is not None
         return f"serving with {self._current.serving} workers, generation {self._current.number}"
-
-
-def _shown(generation: Generation, member: Member) -> WorkerShown:
-    told = msgspec.Raw(member.status) if member.status else None
-    return WorkerShown(member.slot, member.pid, generation.number, member.serves, told)

@@ -67,7 +67,7 @@ async def _until_told(seen: Look) -> None:
 def _directories(file: Path) -> set[Path]:
     found = {file.parent}
     for _ in range(_LINKS_MAX):
-        link = next((place for place in (file, *file.parents) if place.is_symlink()), None)
+        link = next((place for place in (*reversed(file.parents), file) if place.is_symlink()), None)
         if link is None:
             break
         file = _absolute(link.parent / link.readlink() / file.relative_to(link))

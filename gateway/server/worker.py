@@ -39,6 +39,8 @@ from gateway.server.race import first
 from gateway.telemetry import snapshot
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.stray import strays_logged
+from gateway.telemetry.tracing import Exporter, exporter
 
 BEAT: Final = 1.0
 """Seconds between two reports of the metrics, which are the heartbeat too."""
@@ -74,17 +76,22 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
     config: Config = pickle.loads(assignment.config)  # noqa: S301  from our own supervisor, over a socket that nobody else has
     metrics = Metrics()
     logs = Logs(config.telemetry.log, on_drop=metrics.log_lines_dropped.inc)
-    logs.log = logs.log.bind(worker=assignment.slot)
-    worker = Worker(metrics, sockets)
+    logs.bind(worker=assignment.slot)
+    worker = Worker(metrics, logs, sockets)
+    spans: Exporter | None = None
     try:
+        spans = exporter(config.telemetry.tracing, logs.log)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker.channel, sock=channel)
-        with Copies(assignment.files) as copies:
-            async with runtime.running(copies.apply(config), metrics, logs) as parts:
+        with strays_logged(logs.log), Copies(assignment.files) as copies:
+            async with runtime.running(copies.apply(config), metrics, logs, spans.export if spans else None) as parts:
                 await worker.serve(parts, acceptor(parts, sockets, logs.log))
     except Exception:
         logs.log.exception("a worker failed")
         return FAILED
     finally:
+        if spans is not None:
+            worker.report()  # whoever is told to end at once is not waited for
+            await spans.close()
         logs.close()
         await worker.take_leave()
     return OK
@@ -93,19 +100,22 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
 class Worker:
     """Serves until the supervisor says otherwise or dies."""
 
-    def __init__(self, metrics: Metrics, sockets: list[socket.socket]) -> None:
+    def __init__(self, metrics: Metrics, logs: Logs, sockets: list[socket.socket]) -> None:
         self.channel = Channel(self._heed, self._lost)
         self._metrics = metrics
+        self._logs = logs
         self._sockets = sockets
         self._orders: asyncio.Queue[Drain | End] = asyncio.Queue()
         self._orphaned = asyncio.Event()
         self._parts: Runtime | None = None
+        self._tasks = 0
 
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""
         self._parts = parts
         loaded()
         acceptor.start()
+        self.report()
         self.channel.send(Ready())
         beating = asyncio.create_task(self._beat())
         try:
@@ -121,7 +131,7 @@ class Worker:
 
     async def take_leave(self) -> None:
         """Report for the last time, and wait until the supervisor has taken it."""
-        self._report()
+        self.report()
         self.channel.close()
         await first(self._orphaned.wait(), timeout=_FAREWELL)
 
@@ -135,7 +145,7 @@ class Worker:
 
     def _heed(self, order: Message) -> None:
         if isinstance(order, Ask):
-            self._report(order.number)
+            self.report(order.number)
         elif isinstance(order, Drain | End):
             self._orders.put_nowait(order)
 
@@ -151,11 +161,15 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
+            self._logs.tell_held_back()
             if not self.channel.is_blocked:
-                self._report()
+                self.report()
 
-    def _report(self, number: int = 0) -> None:
-        status = worker_status(self._parts) if self._parts is not None else b""
+    def report(self, number: int = 0) -> None:
+        """Tell the supervisor the metrics and the state; `number` is that of its question."""
+        if number:  # only when asked: with 10,000 connections it takes milliseconds
+            self._tasks = len(asyncio.all_tasks())
+        status = worker_status(self._parts, self._tasks) if self._parts is not None else b""
         self.channel.send(Totals(number, snapshot.encode(snapshot.take(self._metrics.registry)), status))
 
 

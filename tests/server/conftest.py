@@ -13,8 +13,15 @@ from tests.upstream.certificates import Authority, Pair
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 
+WORKERS = {"test_acceptor.py", "test_admission.py", "test_control.py", "test_secure.py"}
+SUPERVISORS = {"test_generation.py", "test_reload.py", "test_watch.py"}
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return LOOPS if item.path.name in {"test_acceptor.py", "test_admission.py", "test_secure.py"} else {"uvloop": LOOPS["uvloop"]}
+    if item.path.name in WORKERS:
+        return LOOPS
+    name = "asyncio" if item.path.name in SUPERVISORS else "uvloop"
+    return {name: LOOPS[name]}
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.server.proxy_protocol import V1_MAX, V2, V2_MAX, Header, HeaderInvalid, parse
@@ -98,6 +98,7 @@ def test_a_header_that_cannot_become_good_is_refused_before_it_is_whole() -> Non
         parse(b"PROXX")
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4), PORTS, PORTS, st.binary(max_size=20))
 def test_every_ipv4_header_is_read_as_it_was_written(client: IPv4Address, server: IPv4Address, a: int, b: int, rest: bytes) -> None:
     line = f"PROXY TCP4 {client} {server} {a} {b}\r\n".encode()
@@ -106,6 +107,7 @@ def test_every_ipv4_header_is_read_as_it_was_written(client: IPv4Address, server
     assert parse(binary) == Header(len(binary), str(client))
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=6), st.ip_addresses(v=6), PORTS, PORTS)
 def test_every_ipv6_header_is_read_as_it_was_written(client: IPv6Address, server: IPv6Address, a: int, b: int) -> None:
     line = f"PROXY TCP6 {client} {server.exploded} {a} {b}\r\n".encode()
@@ -115,6 +117,7 @@ def test_every_ipv6_header_is_read_as_it_was_written(client: IPv6Address, server
     assert parse(binary) == Header(len(binary), str(client))
 
 
+@settings(deadline=None)
 @given(st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", b"PROXY TCP6 ", V2, V2 + b"\x21", V2 + b"\x21\x11\x00"]), st.binary(max_size=300))
 def test_any_bytes_are_a_header_are_not_whole_or_are_refused(begin: bytes, rest: bytes) -> None:
     data = begin + rest

@@ -1,0 +1,57 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.server.pid_file import CannotHold, PidFile, running
+
+
+def test_it_holds_the_id_as_long_as_it_is_held(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.pid"
+    held = PidFile(file)
+    assert (file.read_text(), running(file)) == (f"{os.getpid()}\n", os.getpid())
+    held.release()
+    assert not file.exists()
+    assert running(file) is None
+
+
+def test_a_file_that_was_left_behind_is_nobodys_and_is_taken_over(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.pid"
+    file.write_text("1234567890\n")
+    assert running(file) is None
+    held = PidFile(file)
+    assert file.read_text() == f"{os.getpid()}\n"
+    held.release()
+
+
+def test_a_second_holder_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.pid"
+    held = PidFile(file)
+    with pytest.raises(CannotHold, match="is held by a running gateway"):
+        PidFile(file)
+    assert running(file) == os.getpid()
+    held.release()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.pid"
+    code = "import os, pathlib, sys; from gateway.server.pid_file import PidFile; PidFile(pathlib.Path(sys.argv[1])); os.abort()"
+    subprocess.run([sys.executable, "-c", code, str(file)], check=False)
+    assert file.exists()
+    assert running(file) is None
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotHold, match=r"server\.pid_file: .*cannot be written: No such file or directory"):
+        PidFile(tmp_path / "none" / "gateway.pid")
+
+
+@pytest.mark.parametrize("text", ["", "junk\n", "-1\n"])
+def test_a_held_file_without_an_id_tells_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "gateway.pid"
+    held = PidFile(file)
+    file.write_text(text)
+    assert running(file) is None
+    held.release()
