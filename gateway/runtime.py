@@ -3,6 +3,7 @@
 The only module that knows all parts. It opens no listener and handles no signal: `gateway.server` does.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway import config as configuration
-from gateway.alipayplus.client import Client, Timeouts
+from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing
 from gateway.config import Alipayplus, Config, Fault, Loaded
@@ -21,16 +22,24 @@ from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import Recorder
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
+from gateway.edge.memory import MemoryWatch
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.shedding import Shedder
 from gateway.edge.tls import check_server_tls
+from gateway.edge.tracing import Surroundings, Tracing, call_attributes
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.ways import api_routes, api_ways, check_api
+from gateway.sdkproxy.contract import ENDPOINT
 from gateway.sdkproxy.handler import SdkProxy
 from gateway.session import Sessions
+from gateway.telemetry.failures import LastFailures
+from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.spans import Export
+from gateway.telemetry.tracing import check_tracing
 from gateway.upstream import Cluster, Limiter, tls
 from gateway.upstream.configured import alipayplus_cluster, api_cluster
 from gateway.upstream.watch import Watch, show_health
@@ -58,7 +67,7 @@ def check_tls(config: Config) -> Iterator[Fault]:
             yield from tls.check(settings, path)
 
 
-CHECKS: Final = (check_keys, check_tls, check_server_tls, check_api)
+CHECKS: Final = (check_keys, check_tls, check_server_tls, check_api, check_tracing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,16 @@ class Runtime:
     edge: EdgeServer
     tunnels: set[Tunnel]
     clusters: tuple[Cluster, ...]
+    lag: LoopLag
+    failures: LastFailures
 
 
 @asynccontextmanager
-async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator[Runtime]:
-    """Build every part and run it until the context ends. Reads the key files; opens no listener."""
+async def running(config: Config, metrics: Metrics, logs: Logs, export: Export | None = None) -> AsyncIterator[Runtime]:
+    """Build every part and run it until the context ends. Reads the key files; opens no listener. `export` takes spans, if any are made."""
     async with AsyncExitStack() as stack:
+        lag = stack.enter_context(LoopLag(metrics))
+        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
@@ -87,7 +100,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
         show_health(metrics, clusters)
         client = _client(config.alipayplus, ring, hosts, metrics)
         sessions = await _sessions(config, metrics, stack)
-        recorder = Recorder(metrics, logs)
+        tracer = _tracer(config, sessions, export)
+        recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer)
         sdk = SdkProxy(
             config.sdk_proxy.path_prefix,
             BodyLimits(config.sdk_proxy.max_body, config.server.limits.body_idle_timeout, config.server.limits.body_timeout),
@@ -97,6 +111,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             scenes=config.alipayplus.scenes,
             customer_hash=logs.customer,
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
+            begin=shedder.begin,
+            end=shedder.end,
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
         ways = api_ways(config, routes, upstreams, tunnels)
@@ -113,6 +129,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
                 metrics,
                 identity_header=config.session.identity_header,
                 subject_header=config.server.tls.subject_header if config.server.tls is not None else None,
+                begin=shedder.begin,
+                end=shedder.end,
             ).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),
             trusted=TrustedProxies(config.server.trusted_proxies),
@@ -126,7 +144,16 @@ async def running(config: Config, metrics: Metrics, logs: Logs) -> AsyncIterator
             front.unknown_method(sdk.unknown_method),
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, front, edge, tunnels, clusters)
+        yield Runtime(config, metrics, front, edge, tunnels, clusters, lag, recorder.failures)
+
+
+def _tracer(config: Config, sessions: Sessions, export: Export | None) -> Tracing | None:
+    settings = config.telemetry.tracing
+    if settings is None or export is None:
+        return None
+    scheme = "https" if config.server.tls is not None else "http"
+    call = call_attributes(sessions.method, sessions.endpoint, sessions.url.partition("?")[0])
+    return Tracing(settings.sample, Surroundings(scheme, config.sdk_proxy.path_prefix + ENDPOINT, call, URI), export)
 
 
 async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:

@@ -21,6 +21,7 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
 from gateway.alipayplus.verification import verify_answer
+from gateway.telemetry.spans import Phases
 from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
 from gateway.upstream import Unreachable as NoConnection
 
@@ -30,11 +31,12 @@ HTTP_OK: Final = 200
 
 @dataclass(slots=True)
 class Call:
-    """The record of one call. `phases` are seconds by name (queue, sign, alipayplus, verify); `sent` is not_sent, answered or unknown."""
+    """The record of one call. `phases` are queue, sign, alipayplus, verify; `sent` is not_sent, answered or unknown; `status` is HTTP's."""
 
-    phases: dict[str, float] = field(default_factory=dict)
+    phases: Phases = field(default_factory=dict)
     sent: str = "not_sent"
     endpoint: str | None = None
+    status: int | None = None
     request_time: str | None = None
     response_time: str | None = None
     key_version: str | None = None
@@ -101,7 +103,7 @@ class Client:
         except TimeoutError:
             raise Overloaded("waited too long for a place among max_in_flight") from None
         finally:
-            call.phases["queue"] = self._now() - begun
+            call.phases["queue"] = (begun, self._now())
 
     async def _exchange(self, body: bytes, hosts: Cluster, call: Call) -> Answer:
         deadline = self._now() + self._timeouts.connect
@@ -117,10 +119,12 @@ class Client:
                     raise Unreachable(error.reason) from error
 
     async def _connect(self, hosts: Cluster, timeout: float, call: Call) -> Lease:
+        begun = self._now()
         try:
             lease = await hosts.acquire(timeout=timeout)
         except NoConnection as error:
             call.endpoint = error.endpoint
+            call.phases["alipayplus"] = (begun, self._now())
             raise Unreachable(error.reason) from error
         call.endpoint = lease.endpoint.name
         return lease
@@ -146,10 +150,11 @@ class Client:
             raise ConnectionLost(error.reason) from error
         else:
             outcome = "ok"
+            call.status = answer.status
             call.clock_offset = clock_offset(answer.get("response-time"), sent_at, self._now() - begun)
             return answer
         finally:
-            call.phases["alipayplus"] = connected + self._now() - begun
+            call.phases["alipayplus"] = (begun - connected, self._now())
             hosts.release(lease, outcome)
 
     def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
@@ -158,7 +163,7 @@ class Client:
         key = self._ring.signing
         signature = key.sign(string_to_sign(URI, self._ring.client_id, time, body))
         call.request_time, call.key_version = time, key.version
-        call.phases["sign"] = self._now() - begun
+        call.phases["sign"] = (begun, self._now())
         return (
             f"POST {URI} HTTP/1.1\r\n"
             f"Host: {endpoint.authority}\r\n"
@@ -190,7 +195,7 @@ class Client:
             call.clock_offset = None
             raise
         finally:
-            call.phases["verify"] = self._now() - begun
+            call.phases["verify"] = (begun, self._now())
         call.sent = "answered"
         return response
 

@@ -145,9 +145,10 @@ def generate_private_key(bits: int = MINIMUM_BITS) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
-def private_pem(key: rsa.RSAPrivateKey) -> bytes:
-    """Give a private key as PEM PKCS#8, not encrypted."""
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+def private_pem(key: rsa.RSAPrivateKey, password: str | None = None) -> bytes:
+    """Give a private key as PEM PKCS#8, encrypted where there is a password."""
+    encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def public_pem(key: rsa.RSAPrivateKey) -> bytes:

@@ -5,14 +5,15 @@ leaves and a request body that fails abort the exchange with the upstream, an up
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Final
 
 from aiohttp import web
 
 from gateway.edge.body import ClientLeft
 from gateway.edge.exchange import Exchange
-from gateway.edge.front import Arrival, expects_continue
+from gateway.edge.front import Arrival, expects_continue, loggable_path
 from gateway.edge.routing import upstream_target
 from gateway.edge.server import Connection as ClientConnection
 from gateway.errors import GatewayError
@@ -36,7 +37,7 @@ _UPGRADE_REQUIRED: Final = 426
 
 
 class Forward:
-    """One request. `run` once."""
+    """One request. `run` once. `on_answered` is called when the head of the answer has come, or when it has failed before."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Forward:
         body: Body,
         identity: Sequence[Field],
         is_upgrade: bool,
+        on_answered: Callable[[], None],
     ) -> None:
         client = request.protocol
         assert isinstance(client, ClientConnection)
@@ -58,6 +60,7 @@ class Forward:
         self._body = body
         self._identity = identity
         self._is_upgrade = is_upgrade
+        self._on_answered = on_answered
         self._client = client
         self._reply = Streamed(request)
         self._loop = asyncio.get_running_loop()
@@ -76,11 +79,12 @@ class Forward:
 
         Raises GatewayError and ClientLeft as long as nothing of an answer was written.
         """
-        self._begun = self._loop.time()
+        self._begun = monotonic()
         self._client.on_lost = self._client_left
         try:
             lease = await self._acquire(None)
             while not await self._attempt(lease):
+                self._exchange.resends += 1
                 lease = await self._acquire(lease)
             await self._finish()
         finally:
@@ -147,7 +151,10 @@ class Forward:
             keeps_expect=self._waits_for_continue,
         )
         fields += request_framing_fields(self._body.framing, self._body.length)
-        return request_bytes(request.method, upstream_target(route, arrival.target), fields)
+        target = upstream_target(route, arrival.target)
+        if self._exchange.is_sampled:
+            self._exchange.peer_url = lease.endpoint.url(loggable_path(target.partition("?")[0]))
+        return request_bytes(request.method, target, fields)
 
     # The request body while it comes.
 
@@ -205,6 +212,7 @@ class Forward:
         self._heard = True
         self._waits_for_continue = False
         self._note_answered()
+        self._exchange.peer_status = head.status
         if head.status == SWITCHING_PROTOCOLS:
             await self._tunnel(connection, head)
             return
@@ -297,14 +305,17 @@ class Forward:
         if reply.has_begun and isinstance(failure, ClientLeft):
             reply.sent = False
         elif reply.has_begun and isinstance(failure, GatewayError):
-            self._exchange.reason = failure.reason
+            self._exchange.reason, self._exchange.failure = failure.reason, failure.failure.code
         elif failure is error:
             raise failure
         else:
             raise failure from error
 
     def _note_answered(self) -> None:
-        self._exchange.phases.setdefault("upstream", self._loop.time() - self._begun)
+        """Take, once, that the head of the answer has come, or that none will."""
+        if "upstream" not in self._exchange.phases:
+            self._exchange.phases["upstream"] = self._begun, monotonic()
+            self._on_answered()
 
     def _judge(self, error: UpstreamError, connection: Connection) -> None:
         """Keep what an attempt failed by; that another one was not even sent does not undo it."""

@@ -1,9 +1,9 @@
 """A request for the MPP's own API: bounded, its session checked as its route says, then forwarded.
 
-The order of refusals: declared length, handshake, credentials, session; the upstream is dialled after that.
+The order of refusals: declared length, handshake, overload, credentials, session; the upstream is dialled after that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final, Protocol
 
@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
 from gateway.edge.routes import Route
+from gateway.edge.shedding import Work
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.reply import Streamed
@@ -34,7 +35,8 @@ class SessionCheck(Protocol):
 class Passthrough:
     """Handles every request that a route takes; `ways` has each route.
 
-    `subject_header` is where the upstream gets the subject of a client certificate, if it is to get that.
+    `subject_header` is where the upstream gets the subject of a client certificate, if it is to get that. `begin` raises OVERLOADED
+    while no new work may begin; `end` is told that it has been answered: a stream is no work that waits.
     """
 
     def __init__(
@@ -45,11 +47,15 @@ class Passthrough:
         *,
         identity_header: str,
         subject_header: str | None = None,
+        begin: Callable[[Work], None] = lambda _: None,
+        end: Callable[[], None] = lambda: None,
     ) -> None:
         self._ways = dict(ways)
         self._sessions = sessions
         self._metrics = metrics
         self._identity_header = identity_header.encode()
+        self._begin = begin
+        self._end = end
         self._subject_header = subject_header.encode() if subject_header is not None else None
 
     async def handle(self, arrival: Arrival, request: web.BaseRequest, exchange: Exchange) -> Streamed:
@@ -59,16 +65,22 @@ class Passthrough:
         way = self._ways[route]
         body = announced_body(request, way.max_body)
         is_upgrade = asks_for_websocket(request)
-        identity = await self._identity(route, request, exchange) if route.session != "none" else []
+        self._begin("api")
+        try:
+            identity = await self._identity(route, request, exchange) if route.session != "none" else []
+        except BaseException:
+            self._end()
+            raise
         if self._subject_header is not None and exchange.subject is not None:
             identity.append((self._subject_header, exchange.subject.encode("ascii")))
-        return await Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade).run()
+        forward = Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade, on_answered=self._end)
+        return await forward.run()
 
     async def _identity(self, route: Route, request: web.BaseRequest, exchange: Exchange) -> list[Field]:
         """Return the fields that tell the upstream who is calling: none where nobody is and need not be."""
         begun = monotonic()
-        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.traceparent)
-        exchange.phases["session"] = monotonic() - begun
+        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
+        exchange.note_session(begun, monotonic(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         if route.session == "optional" and check.outcome in ANONYMOUS:
             return []

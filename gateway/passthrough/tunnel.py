@@ -7,6 +7,7 @@ import asyncio
 from typing import Final
 
 from gateway.edge.server import Connection as ClientConnection
+from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
 
@@ -142,7 +143,7 @@ class _Side(asyncio.BufferedProtocol):
 
     def begin(self, came: bytes) -> None:
         """Take what came before, and read on."""
-        self.transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=HOLD_NOTHING)
         if came:
             self.take(came)
         if self.transport.is_closing():

@@ -7,6 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from gateway.edge.body import BodyTimeout, BodyTooLarge, ClientLeft
+from gateway.edge.stall import HOLD_NOTHING
 from gateway.errors import GatewayError
 from gateway.passthrough.framing import Framing
 from gateway.upstream import Connection
@@ -51,7 +52,7 @@ class Upload:
 
     async def run(self, connection: Connection) -> None:
         """Send the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED, ClientLeft; of the upstream ConnectionLost, TimeoutError."""
-        connection.transport.set_write_buffer_limits(high=0)  # what it has not taken holds up the client
+        connection.transport.set_write_buffer_limits(high=HOLD_NOTHING)  # what it has not taken holds up the client
         sent, timeout = 0, self._idle_timeout + _FIRST_EXTRA
         while data := await self._read(timeout):
             sent += len(data)

@@ -25,7 +25,7 @@ class Check(Struct, frozen=True, gc=False):
     """The outcome of one check and where it comes from.
 
     `identity` is there if and only if the outcome is valid. `www_authenticate` are the values for a 401. `reason` is a short fixed
-    text for the log: never a peer's or a client's words.
+    text for the log: never a peer's or a client's words. `status` is that of the auth service's answer, if this check was answered.
     """
 
     outcome: Outcome
@@ -33,6 +33,7 @@ class Check(Struct, frozen=True, gc=False):
     identity: Identity | None = None
     www_authenticate: tuple[str, ...] = ()
     reason: str = ""
+    status: int | None = None
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -44,9 +45,9 @@ class Verdict(Struct, frozen=True, gc=False):
     reason: str = ""
     expires_at: float | None = None
 
-    def check(self, source: Source) -> Check:
+    def check(self, source: Source, status: int | None = None) -> Check:
         """Return this verdict as one caller's check."""
-        return Check(self.outcome, source, self.identity, self.www_authenticate, self.reason)
+        return Check(self.outcome, source, self.identity, self.www_authenticate, self.reason, status)
 
 
 FORBIDDEN: Final = Verdict("forbidden", reason="the auth service says that this login may not do this")

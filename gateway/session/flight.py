@@ -12,14 +12,16 @@ _SLOW: Final = unavailable("the auth service did not answer in time")
 class Flight:
     """What is shared by those who wait for one verdict, which `settle` or `fail` gives to all of them at once.
 
-    `began` is the monotonic time of its start; `has_place` tells whether it waits for a place or for the peer.
+    `began` is the monotonic time of its start; `has_place` tells whether it waits for a place or for the peer; `status` is that of the
+    answer, when there is one.
     """
 
-    __slots__ = ("_waiters", "began", "has_place")
+    __slots__ = ("_waiters", "began", "has_place", "status")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.has_place = False
+        self.status: int | None = None
         self._waiters: list[asyncio.Future[Verdict]] = []
 
     @property

@@ -34,6 +34,8 @@ _CLOSING: Final = unavailable("the gateway is closing")
 class Sessions:
     """Tells of each request whether its caller is logged in and who it is. For one event loop; belongs to one worker.
 
+    `method`, `url` and `endpoint` (`host:port`) are those of its calls, to be shown.
+
     Concurrent checks of one credential share one call-out, which has `timeout` seconds from its start, waiting for a place and
     connecting included. Nothing but verdicts is kept, and only where the configuration has a ttl. `observe` counts the requests to
     the auth service; checks are counted by who asks for them, from outcome and source.
@@ -51,8 +53,10 @@ class Sessions:
         if settings is None:
             raise ValueError("one of forward and introspection is needed")
         endpoint = _endpoint(settings)
+        self.method = settings.method if isinstance(settings, Forward) else "POST"
+        self.url, self.endpoint = settings.url, endpoint.name
         self._service = _service(settings, endpoint.authority)
-        self._peer = _peer(settings, endpoint, observe)
+        self._peer = _peer(settings, self.method, endpoint, observe)
         self._timeout = float(settings.timeout)
         self._clock = clock
         self._wall_clock = wall_clock
@@ -80,7 +84,8 @@ class Sessions:
         if flight is not None:
             return (await flight.join()).check("shared")
         flight = self._depart(key, self._service.request(credential, request_id=request_id, traceparent=traceparent))
-        return (await flight.join()).check("call")
+        verdict = await flight.join()
+        return verdict.check("call", flight.status)
 
     async def close(self) -> None:
         """End what is under way, as unavailable, and close the connections."""
@@ -107,6 +112,7 @@ class Sessions:
             return unavailable(f"the auth service could not be asked: {error.reason}")
         except TimeoutError:
             return flight.late
+        flight.status = answer.status
         verdict = self._service.judge(answer)
         if self._cache is not None:
             self._keep(self._cache, key, flight.began, verdict, answer)
@@ -152,8 +158,7 @@ def _service(settings: Forward | Introspection, authority: str) -> ForwardCheck 
     return ForwardCheck(settings, authority) if isinstance(settings, Forward) else IntrospectionCheck(settings, authority)
 
 
-def _peer(settings: Forward | Introspection, endpoint: Endpoint, observe: Observer) -> Peer:
+def _peer(settings: Forward | Introspection, method: str, endpoint: Endpoint, observe: Observer) -> Peer:
     timeout = float(settings.timeout)
     pool = Pool(endpoint, idle=KEPT_IDLE, age=KEPT_AGE, connect_timeout=timeout)
-    method = settings.method if isinstance(settings, Forward) else "POST"
     return Peer(pool, Limiter(settings.max_in_flight), method=method, timeout=timeout, observe=observe)

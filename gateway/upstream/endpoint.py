@@ -19,6 +19,8 @@ class Endpoint:
 
     `tls` is set if and only if the scheme is https; `server_name` is what its certificate must be for (and the SNI).
     `proxy` is the host and port of a proxy that is asked for a tunnel by CONNECT.
+    `name` is its label in metrics and logs, `host:port` or `unix:PATH`; `authority` the value of Host: with the port where it is not
+    the scheme's default (RFC 9110 section 7.2).
     """
 
     scheme: Literal["http", "https", "unix"]
@@ -28,6 +30,15 @@ class Endpoint:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     server_name: str | None = None
     proxy: tuple[str, int] | None = None
+    name: str = field(init=False, repr=False, compare=False)
+    authority: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Write the texts that each request needs."""
+        place = f"{_bracketed(self.host)}:{self.port}"
+        object.__setattr__(self, "name", f"unix:{self.path}" if self.path is not None else place)
+        is_usual = self.port in (0, _DEFAULT_PORTS.get(self.scheme))
+        object.__setattr__(self, "authority", _bracketed(self.host) if is_usual else place)
 
     @classmethod
     def parse(cls, url: str, *, tls: ssl.SSLContext | None = None, server_name: str | None = None, proxy: str | None = None) -> Self:
@@ -43,15 +54,9 @@ class Endpoint:
             return cls("http", host, port, proxy=through)
         return cls("https", host, port, tls=tls or client_context(None), server_name=server_name or host, proxy=through)
 
-    @property
-    def authority(self) -> str:
-        """The value of Host: with the port where it is not the scheme's default (RFC 9110 section 7.2)."""
-        return _bracketed(self.host) if self.port in (0, _DEFAULT_PORTS.get(self.scheme)) else self.name
-
-    @property
-    def name(self) -> str:
-        """The label in metrics and logs: `host:port`, or `unix:PATH`."""
-        return f"unix:{self.path}" if self.path is not None else f"{_bracketed(self.host)}:{self.port}"
+    def url(self, path: str) -> str:
+        """Return the URL of a path there, to be shown; a unix socket is `http://localhost`."""
+        return f"{'http' if self.path is not None else self.scheme}://{self.authority}{path}"
 
 
 def _origin(url: str, schemes: tuple[str, ...]) -> tuple[Literal["http", "https"], str, int]:

@@ -236,6 +236,8 @@ class AnswerParser:
         self._interims += 1
         if status == SWITCHING_PROTOCOLS and not self._upgrade:
             self._refuse("101 without a request for it")
+        if status == SWITCHING_PROTOCOLS and not self._parser.should_upgrade():
+            self._refuse("101 without its Upgrade and Connection headers")
         if self._interims > MAX_INTERIM:
             self._refuse("too many interim answers")
 

@@ -52,11 +52,12 @@ async def start_rig(start_peer: StartPeer) -> AsyncIterator[StartRig]:
         limits: Limits = LIMITS,
         trusted: Sequence[str] = (),
         settings: dict[str, Any] | None = None,
+        tls: ssl.SSLContext | None = None,
         **route_settings: Any,
     ) -> Rig:
         given = upstreams or {"wallet": upstream(url or "http://127.0.0.1:1", **(settings or {}))}
         rig = Rig(configuration(routes or [route(**route_settings)], given, limits=limits), trusted=trusted)
-        await rig.start()
+        await rig.start(tls)
         rigs.append(rig)
         return rig
 

@@ -1,6 +1,7 @@
 """The gateway's path of the MPP's API in one process: a real edge, real routes and pools, a scripted session check."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -184,10 +185,10 @@ class Rig:
         """The label of the wallet's first server."""
         return self.pools["wallet"].name
 
-    async def start(self) -> None:
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
         for cluster in self.clusters.values():
             await self._running.enter_async_context(cluster)
-        self._listener = await asyncio.get_running_loop().create_server(self.edge, "127.0.0.1", 0)
+        self._listener = await asyncio.get_running_loop().create_server(self.edge, "127.0.0.1", 0, ssl=tls)
 
     async def stop(self) -> None:
         self._listener.close()

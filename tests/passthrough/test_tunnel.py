@@ -271,10 +271,11 @@ async def test_a_dead_upstream_is_502_and_not_101(start_rig: StartRig) -> None:
     assert b"UPSTREAM_UNREACHABLE" in raw
 
 
-async def test_a_101_for_another_protocol_is_502(start_rig: StartRig, start_peer: StartPeer) -> None:
+@pytest.mark.parametrize(("right", "wrong"), [(b"websocket", b"h2c"), (b"Connection: Upgrade\r\n", b""), (b"Upgrade: websocket\r\n", b"")])
+async def test_a_101_that_is_no_websocket_is_502(start_rig: StartRig, start_peer: StartPeer, right: bytes, wrong: bytes) -> None:
     async def script(call: Call) -> None:
         await call.read_head()
-        call.write(SWITCH.replace(b"websocket", b"h2c"))
+        call.write(SWITCH.replace(right, wrong))
         await call.read_to_end()
 
     rig = await start_rig((await start_peer(script)).url)

@@ -18,7 +18,7 @@ def ids(checks: list[Check]) -> list[str | None]:
 
 
 async def test_a_valid_login(start: StartSessions) -> None:
-    assert await start().bearer() == Check("valid", "call", Identity("user-1"))
+    assert await start().bearer() == Check("valid", "call", Identity("user-1"), status=200)
 
 
 async def test_what_is_sent_holds_the_credential_and_the_ids_of_the_request_only(start: StartSessions, auth: AuthServer) -> None:

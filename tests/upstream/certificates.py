@@ -11,6 +11,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What an authority's certificate is for; Python 3.13's own clients demand that it is said."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -35,7 +48,7 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         basic = x509.BasicConstraints(ca=True, path_length=None)
         certificate = _builder(self._name, self._name, self._key.public_key(), 365).add_extension(basic, critical=True)
-        self._signed = certificate.sign(self._key, hashes.SHA256())
+        self._signed = certificate.add_extension(_SIGNS, critical=True).sign(self._key, hashes.SHA256())
         self.ca.write_bytes(self._signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, *hosts: str, days: int = 60, since: int = 90) -> Pair:

@@ -331,8 +331,15 @@ def test_D7_after_a_101_the_bytes_are_left_as_they_are() -> None:
             assert [head.status for head in parser.heads] == [101]
             assert parser.leftover == tunnelled
             assert not parser.complete
-    with pytest.raises(AnswerInvalid):
-        read(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", upgrade=True)
+
+
+@pytest.mark.parametrize("fields", [b"", b"Upgrade: h2c\r\n", b"Connection: Upgrade\r\n", b"Upgrade: h2c\r\nConnection: close\r\n"])
+def test_C11_a_101_without_an_upgrade_is_no_head_at_all(fields: bytes) -> None:
+    parser = AnswerParser()
+    parser.start("GET", upgrade=True)
+    with pytest.raises(AnswerInvalid, match="101 without"):
+        parser.feed(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n")
+    assert not parser.heads
 
 
 def test_D8_a_refused_upgrade_is_an_ordinary_answer() -> None:

@@ -35,6 +35,11 @@ def test_a_context_verifies_chain_and_name_and_nothing_old(authority: Authority,
     assert len(client_context(Tls(ca=authority.ca)).get_ca_certs()) == 1
 
 
+def test_chains_are_judged_alike_under_every_python(authority: Authority) -> None:
+    for context in (client_context(None), client_context(Tls(ca=authority.ca))):
+        assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
 def test_E1_missing_files_are_faults_with_their_keys(tmp_path: Path) -> None:
     tls = Tls(ca=tmp_path / "ca", certificate=tmp_path / "crt", private_key=tmp_path / "key")
     missing = "cannot be read: No such file or directory"

@@ -1,0 +1,123 @@
+"""TLS on both sides of the gateway: the same streams, the same WebSockets, the same ends."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from gateway.config import Tls
+from tests.passthrough.rig import IMPATIENT, Client, StartRig
+from tests.upstream.certificates import Authority, Pair
+from tests.upstream.peer import Call, StartPeer
+
+SIZE = 8 << 20
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"), "authority")
+
+
+@pytest.fixture(scope="module")
+def pair(authority: Authority) -> Pair:
+    return authority.issue("localhost", "localhost", "127.0.0.1")
+
+
+def trusting(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority.ca))
+
+
+async def test_bodies_stream_both_ways_over_TLS(start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair) -> None:
+    data = bytes(range(256)) * (SIZE // 256)
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        assert await call.reader.readexactly(SIZE) == data
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + data)
+        await call.read_to_end()
+
+    peer = await start_peer(script, tls=pair.server_context())
+    settings = {"tls": Tls(ca=Path(authority.ca))}
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority), limit=1 << 24))
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % SIZE + data)
+    await client.head()
+    await asyncio.sleep(0.2)  # a slow reader
+    assert await client.read(SIZE) == data
+    client.close()
+    assert b"\r\nX-Forwarded-Proto: https\r\n" in peer.calls[0].received
+
+
+async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority: Authority, pair: Pair) -> None:
+    closed = asyncio.Event()
+
+    async def echo(connection: ServerConnection) -> None:
+        try:
+            async for message in connection:
+                await connection.send(message)
+        except ConnectionClosed:
+            pass
+        closed.set()
+
+    server = await serve(echo, "127.0.0.1", 0, ssl=pair.server_context(), max_size=SIZE)
+    port = next(iter(server.sockets)).getsockname()[1]
+    settings = {"tls": Tls(ca=Path(authority.ca))}
+    rig = await start_rig(f"https://127.0.0.1:{port}", settings=settings, tls=pair.server_context())
+    async with connect(f"wss://127.0.0.1:{rig.port}/", ssl=trusting(authority), max_size=SIZE) as websocket:
+        for message in ("text", b"x" * SIZE):
+            await websocket.send(message)
+            assert await websocket.recv() == message
+    await asyncio.wait_for(closed.wait(), 5)
+    websocket = await connect(f"wss://127.0.0.1:{rig.port}/", ssl=trusting(authority))
+    websocket.transport.abort()
+    await rig.ended(2)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_D2_an_answer_that_breaks_off_is_cut_off_over_TLS(
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        await call.writer.drain()
+        call.cut()  # without TLS's own end: somebody on the way may have cut it
+
+    peer = await start_peer(script, tls=pair.server_context())
+    settings = {"tls": Tls(ca=Path(authority.ca))}
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority)))
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.head()
+    with suppress(ConnectionResetError, ssl.SSLError):
+        assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    client.close()
+    (line,) = await rig.ended()
+    assert line["reason"].startswith("upstream: ")
+
+
+async def test_A9_a_reader_over_TLS_that_takes_nothing_is_cut_off(
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            call.write(b"x" * 100_000)
+            await call.writer.drain()
+
+    peer = await start_peer(script)
+    rig = await start_rig(peer.url, limits=IMPATIENT, tls=pair.server_context())
+    client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority), limit=1024))
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.head()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (line,) = await rig.ended()
+    assert line["reason"] == "slow_reader"
+    client.reset()
