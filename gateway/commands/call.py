@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +17,7 @@ import msgspec
 
 from gateway.commands.input import FAILED, USAGE, UnusableInput, read, refuse
 from gateway.simulator.answers import sample
+from gateway.upstream.tls import verifying_context
 
 PATH: Final = "/alipayplus/v1/sdkProxy"
 """Where the SDK's requests go by default (architecture, The app's contract)."""
@@ -155,7 +157,7 @@ def _with_scene(body: bytes, scene: str | None) -> bytes:
 
 def _context(ca: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca)
+        return verifying_context(Path(ca) if ca is not None else None)
     except ssl.SSLError:
         raise UnusableInput(f"{ca}: no certificates in PEM") from None
     except OSError as error:

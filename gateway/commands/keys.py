@@ -1,4 +1,7 @@
-"""`gateway keys generate` and `gateway keys show`: making our key pair, and seeing which keys a configuration uses."""
+"""`gateway keys generate` and `gateway keys show`: making our key pair, and seeing which keys a configuration uses.
+
+Changing the pair is `gateway.commands.rotate`.
+"""
 
 import argparse
 import os
@@ -10,6 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.alipayplus.keyring import read_signing_key, read_verification_key
 from gateway.alipayplus.keys import KeyFormatError, VerificationKey, generate_private_key, private_pem
+from gateway.commands import rotate
 from gateway.commands.input import FAILED, refuse
 from gateway.config import Config, ConfigError, PrivateKey, load
 
@@ -42,7 +46,7 @@ Next:
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `keys` with its own sub commands."""
-    keys = subparsers.add_parser("keys", help="make a key pair, show the keys in use", description="Our keys and those of Alipay+.")
+    keys = subparsers.add_parser("keys", help="make a key pair, show the keys in use, rotate", description="Our keys and those of Alipay+.")
     commands = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
     make = commands.add_parser("generate", help="make a key pair", description="Make an RSA key pair in DIR. Never overwrites a file.")
     make.add_argument("directory", metavar="DIR", type=Path, help="where the files go; made if it is not there")
@@ -51,6 +55,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     shown = commands.add_parser("show", help="show the keys that a configuration uses", description="List the keys, never their content.")
     shown.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")
     shown.set_defaults(func=show)
+    next_pair = "Make the next key pair beside the active one, check both, and say what to do. Changes nothing that is there."
+    rotate.add_arguments(commands.add_parser("rotate", help="prepare the change to a new key", description=next_pair))
 
 
 def generate(args: argparse.Namespace) -> int:

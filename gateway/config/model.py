@@ -350,15 +350,24 @@ class Log(Struct, frozen=True, kw_only=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Doc("The least severe level that is logged.")] = "info"
     format: Annotated[Literal["json", "console"], Doc("json for machines, console for people.")] = "json"
     access: Annotated[bool, Doc("One line for each request, on standard output.")] = True
+    sample: Annotated[Share, Doc("The share of successful API requests that is logged; SDK calls and failures always are.")] = Share(1.0)
     customer_hash_key: Annotated[
         Secret | None, Doc("The key under which customer ids are hashed in the access log; without it the log has no customer field.")
     ] = None
+
+
+class Tracing(Struct, frozen=True, kw_only=True):
+    """Spans for a collector of OpenTelemetry; needs the extra `tracing`."""
+
+    otlp_endpoint: Annotated[Annotated[str, rules.COLLECTOR], Doc("Where spans are sent by OTLP over HTTP; /v1/traces is added.")]
+    sample: Annotated[Share, Doc("The share of the traces that begin here; trusted callers decide on theirs.")] = Share(0.01)
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):
     """What the gateway tells about itself."""
 
     log: Annotated[Log, Doc("What is logged and how.")] = field(default_factory=Log)
+    tracing: Annotated[Tracing | None, Doc("Spans for a collector of OpenTelemetry; needs the extra tracing.")] = None
 
 
 class Config(Struct, frozen=True, kw_only=True):

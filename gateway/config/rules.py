@@ -123,6 +123,10 @@ def _url(text: str) -> str | None:
     return None if is_host(host) and is_port(port) and port != "0" else "the host or port is not a valid one"
 
 
+def _collector(text: str) -> str | None:
+    return "leave /v1/traces out: it is added" if text.rstrip("/").endswith("/v1/traces") else _url(text)
+
+
 def _split_authority(authority: str) -> tuple[str, str]:
     host, colon, port = authority.rpartition(":")
     return (host, port) if colon and not authority.endswith("]") else (authority, "80")
@@ -156,6 +160,10 @@ def _path_prefix(text: str) -> str | None:
     return "write it without the slash at its end" if text.endswith("/") else None
 
 
+def _no_own_peer(text: str) -> str | None:
+    return "the metrics know Alipay+ and the auth service by this name: choose another" if text in {"alipayplus", "session"} else None
+
+
 def _server_name(text: str) -> str | None:
     return None if is_host(text) or is_host(f"[{text}]") else "write a host name or IP address"
 
@@ -164,6 +172,7 @@ HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id",
 REQUEST_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as Authorization", _no_own)
 COOKIE_NAME: Final = Text(_TOKEN, "the name of a cookie, such as sid")
 URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?{_QUERY})?", "a URL such as http://127.0.0.1:8081/session", _url)
+COLLECTOR: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?", "a URL such as http://127.0.0.1:4318", _collector)
 ORIGIN: Final = Text(rf"https://{HOST}(?::{PORT})?", "https://host or https://host:port", _origin)
 SERVER: Final = Text(rf"https?://{HOST}(?::{PORT})?|unix:.+", "http://host:port, https://host:port or unix:PATH", _server)
 NETWORK: Final = Text(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?", "an address or network such as 10.20.0.0/16", _network)
@@ -174,7 +183,7 @@ PATH_PREFIX: Final = Text(rf"(?:/{_SEGMENT})+", "a path such as /alipayplus: let
 ROUTE_PREFIX: Final = Text(r"/.*", "a path such as /wallet, or / for all")
 HOST_NAME: Final = Text(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", "a host name in lower case, without port")
 METHOD: Final = Text(r"[A-Z0-9!#$%&'*+.^_`|~-]+", "a method in capitals, such as GET")
-UPSTREAM: Final = Text(r"[A-Za-z0-9._-]{1,64}", "a name of letters, digits and ._-")
+UPSTREAM: Final = Text(r"(?!(?:alipayplus|session)$)[A-Za-z0-9._-]{1,64}", "a name of letters, digits and ._-", _no_own_peer)
 REQUEST_PATH: Final = Text(rf"/{_PATH}(?:\?{_QUERY})?", "a path such as /healthz")
 HEADER_VALUE: Final = Text(r"[!-~](?:[\t -~]*[!-~])?", "printable ASCII without spaces at its ends")
 CLIENT_ID: Final = Text(r"[!-~]{1,128}", "1 to 128 printable ASCII characters without spaces")

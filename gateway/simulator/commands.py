@@ -13,6 +13,7 @@ from gateway.config import ConfigError, load
 from gateway.simulator import demo, interruption, manual
 from gateway.simulator.arrival import URI
 from gateway.simulator.configuration import DEFAULT_PORTS, Ports
+from gateway.simulator.making import make_missing
 from gateway.simulator.peers import CannotListen, Peers
 from gateway.simulator.playing import CannotPlay, setup_for
 from gateway.simulator.simulator import Simulator
@@ -38,6 +39,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     simulate.add_argument("-c", "--config", metavar="FILE", type=Path, help="play the peers that this gateway configuration names")
     simulate.add_argument(
         "--dir", metavar="DIR", type=Path, help="without -c: where keys and gateway.yaml are written (default: a temporary folder)"
+    )
+    simulate.add_argument("--api", action="store_true", help="with -c: play the MPP API too, as the first server of it")
+    simulate.add_argument(
+        "--make-keys", action="store_true", help="with -c: only make the keys and the CA that the configuration names and that are missing"
     )
     simulate.add_argument("--fast", action="store_true", help="for load tests: verify and keep nothing, one answer, no scripts")
     _add_port_base(simulate)
@@ -86,6 +91,10 @@ def _exit_code(work: "demo.Work") -> int:
 
 
 async def _simulate(options: argparse.Namespace) -> int:
+    if (options.api or options.make_keys) and not options.config:
+        raise CannotStart("--api and --make-keys are of a configuration: add -c FILE")
+    if options.make_keys:
+        return _make_keys(options.config)
     if options.config:
         playing = _playing(options)
     elif options.dir:
@@ -98,15 +107,22 @@ async def _simulate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _make_keys(path: Path) -> int:
+    made = make_missing(load(path).config.alipayplus)
+    print("\n".join(f"made {file}" for file in made) or "all keys are there")
+    return OK
+
+
 @asynccontextmanager
 async def _playing(options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
     if options.dir or options.port_base:
         raise CannotStart("with -c, folder and ports are those of the configuration: leave --dir and --port-base out")
-    setup = setup_for(load(options.config).config, fast=options.fast)
+    setup = setup_for(load(options.config).config, fast=options.fast, api=options.api)
     async with Peers(setup):
         places = setup.places
         alipayplus = ", ".join(f"https://{address}{URI}" for address in places.alipayplus)
-        yield (f"Alipay+         {alipayplus}", f"auth service    http://{places.auth}")
+        mpp = (f"MPP API         http://{places.mpp}",) if places.mpp else ()
+        yield (f"Alipay+         {alipayplus}", f"auth service    http://{places.auth}", *mpp)
 
 
 @asynccontextmanager

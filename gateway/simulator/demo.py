@@ -131,7 +131,7 @@ def _by_hand(simulator: Simulator) -> tuple[str, ...]:
         f'  curl --cacert {simulator.ca} {alipayplus}/script -d \'{{"code": "PROCESS_FAIL"}}\'',
         f"  What Alipay+ got: curl --cacert {simulator.ca} {alipayplus}/received",
         _title("Admin"),
-        f"  http://{HOST}:{ports.admin}/metrics   http://{HOST}:{ports.admin}/readyz",
+        f"  http://{HOST}:{ports.admin}/ (status page)   /status.json   /metrics   /readyz",
         "",
         "Ctrl-C ends it.",
     )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.alipayplus.keyring import read_signing_key
 from gateway.alipayplus.keys import ANY_VERSION, KeyFormatError, generate_private_key
-from gateway.config import Address, Alipayplus, Config, Session
+from gateway.config import Address, Alipayplus, Api, Config, Session
 from gateway.simulator.answers import Signer
 from gateway.simulator.arrival import Partner
 from gateway.simulator.auth import Auth
@@ -31,8 +31,8 @@ class CannotPlay(Exception):
     """The peers that a configuration names can't be played; the text says why, and what would be right."""
 
 
-def setup_for(config: Config, *, fast: bool = False) -> Setup:
-    """Give all that the peers need to know. Raises CannotPlay."""
+def setup_for(config: Config, *, fast: bool = False, api: bool = False) -> Setup:
+    """Give all that the peers need to know; with `api` the MPP's own API is played too. Raises CannotPlay."""
     alipayplus = config.alipayplus
     urls = _alipayplus_urls(alipayplus)
     names = {url.hostname or "" for url in urls}
@@ -41,7 +41,7 @@ def setup_for(config: Config, *, fast: bool = False) -> Setup:
     version, key = _alipayplus_key(alipayplus)
     auth_url = _auth_url(config.session)
     return Setup(
-        Places(tuple(dict.fromkeys(_address(url) for url in urls)), _address(auth_url), None),
+        Places(tuple(dict.fromkeys(_address(url) for url in urls)), _address(auth_url), _api_address(config.api) if api else None),
         _partner(alipayplus),
         Signer(alipayplus.client_id, version, key, generate_private_key()),
         _authority(alipayplus).server_context(sorted(names)),
@@ -114,6 +114,14 @@ def _auth(session: Session, path: str) -> Auth:
         auth = Auth(session_path="", introspection_path=path, client_id=session.introspection.client_id, client_secret=secret)
         customer_id = session.introspection.customer_id
     return replace(auth, id_header=customer_id.header or auth.id_header, id_pointer=customer_id.json or auth.id_pointer)
+
+
+def _api_address(api: Api | None) -> Address:
+    upstreams = api.upstreams.values() if api is not None else ()
+    plain = [server.url for upstream in upstreams for server in upstream.servers if server.url.startswith("http://")]
+    if not plain:
+        raise CannotPlay("api: to play the MPP's API a server is needed that begins with http://")
+    return _address(urlsplit(plain[0]))
 
 
 def _address(url: SplitResult) -> Address:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
-from gateway.alipayplus.keys import SigningKey
+from gateway.alipayplus.keys import SigningKey, VerificationKey
 from gateway.config.values import Address
 from gateway.simulator.answers import Signer
 from gateway.simulator.arrival import Partner
@@ -28,7 +28,8 @@ class Simulator:
 
     `directory` (made if need be) gets keys/mpp-1.pem (the gateway's private key), keys/alipayplus-1.pem (Alipay+'s public one),
     tls/ca.pem (the CA of the server certificate, which holds for `names` and for `lifetime`; a negative one has expired), and what
-    `write_configuration` writes. New keys take some tenths of a second: tests pass theirs. `keep` bounds the records, `fast` is for
+    `write_configuration` writes. New keys take some tenths of a second: tests pass theirs. `known` are further public keys of the gateway
+    that Alipay+ knows, by version. `keep` bounds the records, `fast` is for
     load generators: nothing is verified, scripted or kept.
     """
 
@@ -38,6 +39,7 @@ class Simulator:
         *,
         ports: Ports | None = None,
         keys: Keys | None = None,
+        known: Mapping[str, VerificationKey] | None = None,
         names: Iterable[str] = LOCAL_NAMES,
         lifetime: timedelta = LIFETIME,
         keep: int = KEEP,
@@ -51,7 +53,7 @@ class Simulator:
         self._peers = Peers(
             Setup(
                 Places((Address(HOST, self._ports.alipayplus),), Address(HOST, self._ports.auth), Address(HOST, self._ports.mpp)),
-                Partner(CLIENT_ID, {KEY_VERSION: SigningKey.of(self.keys.mpp, KEY_VERSION).public}),
+                Partner(CLIENT_ID, {KEY_VERSION: SigningKey.of(self.keys.mpp, KEY_VERSION).public, **(known or {})}),
                 Signer(CLIENT_ID, KEY_VERSION, self.keys.alipayplus, self.keys.stranger),
                 authority.server_context(names, lifetime),
                 keep=keep,

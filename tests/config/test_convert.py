@@ -183,17 +183,6 @@ def test_E1_an_unknown_key_comes_with_the_nearest_known_one(files: Files, key: s
     assert message in fault
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "telemetry__tracing",
-        "telemetry__log__sample",
-    ],
-)
-def test_E1_a_key_whose_capability_does_not_exist_yet_is_unknown(files: Files, key: str) -> None:
-    assert "unknown key" in files.only_fault(**{key: "{}"})
-
-
 def test_E1_a_key_that_stands_twice_names_both_lines(files: Files) -> None:
     text = files.text() + "server:\n  listen: 127.0.0.1:1\n  listen: 127.0.0.1:2\nserver:\n"
     lines = len(files.text().splitlines())

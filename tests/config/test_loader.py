@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, Fault, load
+from gateway.config.draft import Unreadable
+from gateway.config.loader import read_partly
 from tests.config.files import Files
 
 
@@ -69,3 +71,17 @@ def test_the_environment_is_that_of_the_process_by_default(files: Files, monkeyp
     monkeypatch.setenv("GATEWAY_TEST_CLIENT", "T_1")
     files.file.write_text(files.text(alipayplus__client_id="${env:GATEWAY_TEST_CLIENT}"))
     assert load(files.file).config.alipayplus.client_id == "T_1"
+
+
+def test_what_can_be_read_of_a_faulty_file_is_read(files: Files) -> None:
+    files.file.write_text(files.text(server__pid_file="g.pid", server__drain_timeout="soon", alipayplus__client_id=None))
+    config = read_partly(files.file, environ={})
+    assert config.server.pid_file == files.folder / "g.pid"
+    with pytest.raises(Unreadable):
+        str(config.server.drain_timeout)
+
+
+def test_of_what_is_no_YAML_nothing_is_read(files: Files) -> None:
+    files.file.write_text("server: [")
+    with pytest.raises(ConfigError):
+        read_partly(files.file)

@@ -1,5 +1,7 @@
 """Private keys that others may read."""
 
+import os
+
 import pytest
 
 from tests.config.files import Files
@@ -38,5 +40,22 @@ def test_E2_a_key_readable_by_others_is_a_warning(files: Files, key: str, mode: 
     assert all(f"mode {mode:04o}" in fault.message for fault in warnings)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to somebody else")
+@pytest.mark.parametrize(("mode", "group", "count"), [(0o440, os.getegid(), 0), (0o444, os.getegid(), 1), (0o440, 65532, 1)])
+def test_E2_a_key_of_somebody_else_may_be_readable_by_our_group(files: Files, key: str, mode: int, group: int, count: int) -> None:
+    (files.folder / key).chmod(mode)
+    os.chown(files.folder / key, 65531, group)
+    assert len(files.load(files.text(alipayplus__signing__private_keys=f'{{"1": {key}}}')).warnings) == count
+
+
 def test_files_that_are_not_there_are_left_to_others(files: Files) -> None:
     assert files.load(files.text()).warnings == ()
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o440, 0), (0o444, 1)])
+def test_E2_a_credential_of_systemds_shows_its_access_control_list_as_bits_of_the_group(
+    files: Files, key: str, mode: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(files.folder))
+    (files.folder / key).chmod(mode)
+    assert len(files.load(files.text(alipayplus__signing__private_keys=f'{{"1": {key}}}')).warnings) == count

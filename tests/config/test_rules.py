@@ -24,10 +24,12 @@ GOOD = [
     ),
     (rules.ORIGIN, ["https://open-sea.alipayplus.com", "https://127.0.0.1:8443", "https://[::1]"]),
     (rules.PROXY, ["http://egress.internal:3128", "http://[::1]:1"]),
+    (rules.COLLECTOR, ["http://127.0.0.1:4318", "https://otlp.internal/", "https://a:4318/otlp"]),
     (rules.SERVER_NAME, ["auth.internal", "127.0.0.1", "::1", "xn--bcher-kva.example"]),
     (rules.JSON_POINTER, ["/sub", "/user/customerId", "/a~0b~1c", "/", "/a//b", "/ü", "/0"]),
     (rules.PATH_PREFIX, ["/alipayplus", "/a/b", "/a.b/..c", "/-._~!$&'()*+,=:@"]),
     (rules.CLIENT_ID, ["T_000000000000000001", "a.b", "x" * 128]),
+    (rules.UPSTREAM, ["wallet", "session-2", "Session"]),
     (rules.KEY_VERSION, ["1", "0", "v2", "a.b", "*1"]),
     (rules.KEY_VERSION_OR_ANY, ["1", "*"]),
     (rules.SCENE, ["PROXY_SCENE_PAY", "a b"]),
@@ -71,6 +73,10 @@ BAD = [
         ],
     ),
     (rules.ORIGIN, ["http://a", "https://a/", "https://a/b", "https://a?b", "https://a@b", "https://a#b", "a", "https://"]),
+    (
+        rules.COLLECTOR,
+        ["a:4318", "grpc://a:4317", "http://a/v1/traces", "http://a/v1/traces/", "http://u:p@a", "http://a?b", "http://a/#b"],
+    ),
     (rules.PROXY, ["https://a:1", "http://a", "http://a:1/", "http://u:p@a:1", "a:1", "socks5://a:1"]),
     (rules.SERVER_NAME, ["", "a b", "a:1", "https://a", "1.2.3.400", "[]"]),
     (rules.JSON_POINTER, ["", "sub", "a/b", "/a~", "/a~2", "$.sub", "#/sub"]),
@@ -82,6 +88,7 @@ BAD = [
     (rules.KEY_VERSION, ["", "*", "1,2", "1=2", "1 2", "ü", "x" * 65]),
     (rules.KEY_VERSION_OR_ANY, ["", "1,2"]),
     (rules.SCENE, ["", "ü", "x" * 65, "a\n"]),
+    (rules.UPSTREAM, ["", "a b", "a/b", "x" * 65, "session", "alipayplus"]),
 ]
 
 
@@ -107,6 +114,7 @@ def test_E1_what_a_rule_refuses(rule: Text, text: str) -> None:
         (rules.ORIGIN, "https://h/x", "a path cannot stand here: write https://host"),
         (rules.PATH_PREFIX, "/", "a prefix of / would leave nothing for the rest: write a path such as /alipayplus"),
         (rules.PATH_PREFIX, "/a/..", "dot segments cannot stand here"),
+        (rules.UPSTREAM, "session", "the metrics know Alipay+ and the auth service by this name: choose another"),
         (rules.PATH_PREFIX, "/a/", "write it without the slash at its end"),
     ],
 )

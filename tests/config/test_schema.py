@@ -64,7 +64,8 @@ def test_good_files_are_valid(files: Files, key: str, raw: str) -> None:
     [
         ("server__lisen", "127.0.0.1:1"),
         ("api", "{}"),
-        ("telemetry__log__sample", "1.0"),
+        ("telemetry__log__sample", "1.1"),
+        ("telemetry__log__sampel", "1.0"),
         ("server__workers", "0"),
         ("server__workers", '"2"'),
         ("server__listen", "8080"),

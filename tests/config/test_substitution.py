@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.substitution import FILE_MAX, resolve
+from gateway.config.substitution import FILE_MAX, named_files, resolve
 
 
 @pytest.fixture
@@ -75,3 +75,8 @@ def test_every_problem_of_a_text_is_told(folder: Path) -> None:
 def test_any_text_is_resolved_or_a_problem(text: str) -> None:
     resolved = resolve(text, Path("/nowhere"), {"X": "1"})
     assert resolved.problems or resolved.substituted or resolved.text == text
+
+
+def test_the_files_that_a_text_names_are_told_whether_they_are_there_or_not(tmp_path: Path) -> None:
+    text = "a: ${file:a/b}\nb: $${file:c} ${env:D}\nc: '${file:/e} ${file:f}'\n"
+    assert named_files(text, tmp_path) == (tmp_path / "a/b", Path("/e"), tmp_path / "f")

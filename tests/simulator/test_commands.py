@@ -101,6 +101,26 @@ async def test_a_missing_private_key_of_alipayplus_is_a_clear_error(tmp_path: Pa
     assert "Traceback" not in errors
 
 
+async def test_the_mpp_api_of_a_configuration_is_played_when_asked_for(tmp_path: Path, port_base: int, keys: Keys) -> None:
+    configuration = write(tmp_path, port_base, keys)
+    async with simulate("-c", str(configuration), "--api") as (_, lines):
+        assert f"MPP API         http://127.0.0.1:{port_base + 4}" in lines
+        url = f"http://127.0.0.1:{port_base + 4}/healthz"
+        async with aiohttp.ClientSession() as client, client.get(url) as response:
+            assert await response.json() == {"status": "ok"}
+
+
+async def test_missing_keys_are_made_once_and_serve_both_sides(tmp_path: Path, port_base: int) -> None:
+    configuration = tmp_path / "gateway.yaml"
+    configuration.write_text(render(Ports.from_base(port_base)))
+    code, shown, _ = await run("-c", str(configuration), "--make-keys")
+    made = [f"made {tmp_path / file}" for file in ("keys/mpp-1.pem", "keys/alipayplus-1.pem", "tls/ca.pem")]
+    assert (code, shown.splitlines()) == (0, made)
+    assert (await run("-c", str(configuration), "--make-keys"))[:2] == (0, "all keys are there\n")
+    async with simulate("-c", str(configuration)) as (_, lines):
+        assert f"https://127.0.0.1:{port_base + 2}" in lines[0]
+
+
 async def test_a_faulty_configuration_exits_3(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("server: {lisen: x}\n")
     code, _, errors = await run("-c", str(tmp_path / "gateway.yaml"))
@@ -115,7 +135,9 @@ async def test_a_taken_port_is_named(tmp_path: Path, port_base: int) -> None:
     assert f"127.0.0.1:{port_base + 2}: address already in use" in errors
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(("--port-base", "0"), 2), (("--port-base", "65532"), 2), (("-c", "x", "--dir", "y"), 1)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("--port-base", "0"), 2), (("--port-base", "65532"), 2), (("-c", "x", "--dir", "y"), 1), (("--api",), 1)]
+)
 async def test_wrong_usage_is_refused(arguments: tuple[str, ...], code: int) -> None:
     assert (await run(*arguments))[0] == code
 

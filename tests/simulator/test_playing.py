@@ -113,3 +113,12 @@ def test_without_a_ca_of_its_own_nothing_can_be_played(directory: Path) -> None:
 def test_an_auth_service_over_tls_can_not_be_played(directory: Path) -> None:
     with pytest.raises(CannotPlay, match="plain HTTP only"):
         played(directory, {"session": {"forward": {"url": "https://127.0.0.1:8081/session"}}})
+
+
+def test_the_mpp_api_is_played_at_its_first_plain_server(directory: Path) -> None:
+    path = directory / "gateway.yaml"
+    path.write_text(render(DEFAULT_PORTS))
+    assert setup_for(load(path).config, api=True).places.mpp == Address("127.0.0.1", 8082)
+    path.write_text(render(DEFAULT_PORTS, {"api": None}))
+    with pytest.raises(CannotPlay, match="http://"):
+        setup_for(load(path).config, api=True)
