@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter
@@ -22,13 +23,18 @@ _BLANK: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a load: requests answered, requests per second, two quantiles of their latency in milliseconds, and errors."""
+    """What came of a load: requests answered, requests per second, two quantiles of their latency in milliseconds, and errors.
+
+    Our own generator tells those that were refused with 503 apart; they count as errors too.
+    """
 
     requests: int
     per_second: float
     p50: float
     p99: float
     errors: int
+    refused: int = 0
+    refused_p99: float = 0.0
 
 
 class LoadFailed(Exception):
@@ -40,11 +46,12 @@ Load = Callable[[int, float], Outcome]
 
 
 class BuiltIn:
-    """Our own generator. `requests` are whole HTTP requests that are sent in turn."""
+    """Our own generator. `requests` are whole HTTP requests that are sent in turn, as fast as they are answered or `rate` a second."""
 
-    def __init__(self, folder: Path, requests: list[bytes], connections: int, core: int) -> None:
+    def __init__(self, folder: Path, requests: list[bytes], connections: int, core: int, rate: float | None = None) -> None:
         _ = folder
         self._requests, self._connections, self._core = requests, connections, core
+        self._pause = connections / rate if rate else 0.0
 
     def __call__(self, port: int, seconds: float) -> Outcome:
         """Load `port` for so many seconds."""
@@ -55,7 +62,10 @@ class BuiltIn:
         loop = asyncio.get_running_loop()
         tally = _Tally(cycle(self._requests), perf_counter() + seconds)
         begun = perf_counter()
-        clients = [(await loop.create_connection(lambda: _Client(tally), "127.0.0.1", port))[1] for _ in range(self._connections)]
+        clients = []
+        for place in range(self._connections):
+            new = partial(_Client, tally, begun + self._pause * place / self._connections, self._pause)
+            clients.append((await loop.create_connection(new, "127.0.0.1", port))[1])
         await asyncio.wait([client.done for client in clients], timeout=seconds + _TIMEOUT)
         tally.errors += sum(not client.done.done() for client in clients)
         return tally.outcome(perf_counter() - begun)
@@ -68,23 +78,40 @@ class _Tally:
         self.requests = requests
         self.ends = ends
         self.latencies: list[float] = []
+        self.refused: list[float] = []
         self.errors = 0
 
+    def take(self, seconds: float, answer: bytes, *, is_whole: bool) -> None:
+        if is_whole and answer.startswith(b"HTTP/1.1 200 "):
+            self.latencies.append(seconds)
+            return
+        self.errors += 1
+        if answer.startswith(b"HTTP/1.1 503 "):
+            self.refused.append(seconds)
+
     def outcome(self, seconds: float) -> Outcome:
-        ordered = sorted(self.latencies) or [0.0]
-        p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
-        count = len(self.latencies)
-        return Outcome(count, count / seconds, p50, p99, self.errors)
+        count, refused = len(self.latencies), self.refused
+        p50, p99 = _milliseconds_of(self.latencies, 0.5), _milliseconds_of(self.latencies, 0.99)
+        return Outcome(count, count / seconds, p50, p99, self.errors, len(refused), _milliseconds_of(refused, 0.99))
+
+
+def _milliseconds_of(latencies: list[float], share: float) -> float:
+    ordered = sorted(latencies) or [0.0]
+    return ordered[int(len(ordered) * share)] * 1000
 
 
 class _Client(asyncio.Protocol):
-    """One connection: a request, its whole answer, the next request, until the time is over."""
+    """One connection: a request, its whole answer, the next request, until the time is over.
 
-    def __init__(self, tally: _Tally) -> None:
+    With a `pause` a request is due each so many seconds, from `due` on, and its latency counts from then.
+    """
+
+    def __init__(self, tally: _Tally, due: float, pause: float) -> None:
         self._tally = tally
         self._held = b""
-        self._sent = 0.0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._due, self._pause = due, pause
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
@@ -98,9 +125,9 @@ class _Client(asyncio.Protocol):
         length = _LENGTH.search(self._held, 0, head + 2)
         if length is not None and len(self._held) < head + len(_BLANK) + int(length[1]):
             return
-        self._tally.latencies.append(perf_counter() - self._sent)
-        self._tally.errors += length is None or not self._held.startswith(b"HTTP/1.1 200 ")
+        self._tally.take(perf_counter() - self._due, self._held, is_whole=length is not None)
         self._held = b""
+        self._due += self._pause
         self._next()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -109,12 +136,18 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
     def _next(self) -> None:
-        self._sent = perf_counter()
-        if self._sent >= self._tally.ends:
+        now = perf_counter()
+        if max(now, self._due) >= self._tally.ends:
             self.done.set_result(None)
             self._transport.close()
+        elif self._pause and self._due > now:
+            self._loop.call_later(self._due - now, self._send)
         else:
-            self._transport.write(next(self._tally.requests))
+            self._due = self._due if self._pause else now
+            self._send()
+
+    def _send(self) -> None:
+        self._transport.write(next(self._tally.requests))
 
 
 class Wrk:

@@ -1,7 +1,6 @@
 """What the kernel says: cores, and the CPU time and the memory of a process with its children."""
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,11 +51,9 @@ def resident_mib(pid: int) -> float:
     return sum(_proportional_kib(member) for member in _tree(pid)) / 1024
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing uses now, for programs that cannot choose one and say which."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
+def descriptors(pid: int) -> int:
+    """Return how many descriptors a process and its living children have open."""
+    return sum(_descriptors(member) for member in _tree(pid))
 
 
 def _tree(pid: int) -> dict[int, list[str]]:
@@ -73,6 +70,13 @@ def _proportional_kib(pid: int) -> int:
     except OSError:  # it has just ended
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _descriptors(pid: int) -> int:
+    try:
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it has just ended
+        return 0
 
 
 def _stat(path: Path) -> list[str]:

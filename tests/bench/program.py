@@ -9,16 +9,20 @@ import urllib.request
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import IO, Any, Final, Self
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from tests.bench.machine import cpu_seconds, on_core, resident_mib
+from tests.bench.machine import cpu_seconds, descriptors, on_core, resident_mib
 from tests.bench.stubs import Stubs
 
 COMMAND: Final = Path(sys.executable).with_name("gateway")
 PREFIX: Final = "/alipayplus"
+API: Final = "/session"
+"""What the stub of the auth service answers stands for the wallet's API, too."""
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 40.0
 
@@ -37,15 +41,18 @@ class Usage:
 
 
 class Gateway:
-    """One `gateway run` on one core, a context manager. `port` is that of its public listener."""
+    """One `gateway run` on one core, a context manager. `port` is that of its public listener, `started_in` how many seconds it took."""
 
-    def __init__(self, folder: Path, stubs: Stubs, core: int, *, session_ttl: int) -> None:
+    def __init__(self, folder: Path, stubs: Stubs, core: int, *, session_ttl: int, **server: Any) -> None:
         file = folder / "gateway.yaml"
-        file.write_text(yaml.safe_dump(_configuration(stubs, session_ttl)))
+        configuration = _configuration(stubs, session_ttl)
+        configuration["server"] |= server
+        file.write_text(yaml.safe_dump(configuration))
         with on_core(core):
             self._process = subprocess.Popen([COMMAND, "run", "-c", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
+        self._begun, self.started_in = perf_counter(), 0.0
         self._serving = threading.Event()
         self._listeners: dict[str, Any] = {}
         self._said: deque[str] = deque(maxlen=20)
@@ -88,18 +95,41 @@ class Gateway:
 
     def usage(self) -> Usage:
         """Return the counts so far."""
-        with urllib.request.urlopen(f"http://{self._listeners['admin']}/metrics", timeout=10) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        samples = [sample for family in families for sample in family.samples]
+        samples = self._samples()
         return Usage(
             cpu_seconds(self.pid),
             sum(s.value for s in samples if s.name == "gateway_requests_total" and s.labels["route"] == "sdk"),
             sum(s.value for s in samples if s.name == "gateway_session_checks_total" and s.labels["source"] == "call"),
         )
 
+    def scrape(self) -> str:
+        """Return the metrics as Prometheus gets them."""
+        return self._ask("/metrics")
+
+    def connections(self) -> int:
+        """Return how many connections of clients there are."""
+        return int(sum(sample.value for sample in self._samples() if sample.name == "gateway_connections"))
+
+    def tasks(self) -> int:
+        """Return how many asyncio tasks the workers have."""
+        self.scrape()  # they count their tasks when they are asked for metrics
+        return sum(worker["told"]["tasks"] for worker in json.loads(self._ask("/status.json"))["workers"])
+
+    def descriptors(self) -> int:
+        """Return how many descriptors are open."""
+        return descriptors(self.pid)
+
     def resident_mib(self) -> float:
         """Return the resident memory now."""
         return resident_mib(self.pid)
+
+    def _samples(self) -> list[Sample]:
+        return [sample for family in text_string_to_metric_families(self.scrape()) for sample in family.samples]
+
+    def _ask(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://{self._listeners['admin']}{path}", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def _drain(self, stream: IO[bytes]) -> None:
         for _ in stream:
@@ -111,6 +141,7 @@ class Gateway:
             if not self._serving.is_set() and line.startswith(b"{"):
                 event = json.loads(line)
                 if event.get("event") == "serving":
+                    self.started_in = perf_counter() - self._begun
                     self._listeners = event
                     self._serving.set()
         self._serving.set()
@@ -133,5 +164,9 @@ def _configuration(stubs: Stubs, session_ttl: int) -> dict[str, Any]:
             "verification": {"public_keys": {stubs.key_version: str(stubs.public_key)}},
         },
         "sdk_proxy": {"path_prefix": PREFIX},
+        "api": {
+            "upstreams": {"stub": {"servers": [stubs.session.removesuffix(API)]}},
+            "routes": [{"prefix": API, "upstream": "stub"}],
+        },
         "telemetry": {"log": {"customer_hash_key": "bench"}},
     }

@@ -6,18 +6,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from gateway.simulator.answers import sample
+from tests.bench import bounds, crowd, overload, soak, telemetry, tracing
+from tests.bench.crowd import Attacked, CrowdFailed, Idle
 from tests.bench.floor import RsaFloor
 from tests.bench.load import BuiltIn, Load, LoadFailed, Wrk, has_wrk
 from tests.bench.machine import Cores
-from tests.bench.program import PREFIX, Gateway, GatewayFailed
+from tests.bench.program import API, PREFIX, Gateway, GatewayFailed
 from tests.bench.report import Measured, Memory, table
+from tests.bench.soak import Soak
 from tests.bench.stubs import Stubs, StubsFailed, has_nginx, nginx, simulator
+from tests.bench.telemetry import Scrape
 
 PATHS: Final = {"session called out": 0, "session cached": 3600}
 """The paths that are measured, with the time to live of the session cache in seconds."""
@@ -28,6 +33,10 @@ _WARM_UP: Final = 2.0  # seconds
 _FLOOR: Final = 0.3  # seconds
 _SLICE: Final = 10.0  # seconds
 _LOGINS_PER_CONNECTION: Final = 8
+_STARTS: Final = 5
+_LARGEST: Final = 1 << 20  # bytes: sdk_proxy.max_body
+_MANY: Final = 512  # connections of a load that comes when it is due
+_OTHERS: Final = 100.0  # requests a second beside a crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +68,63 @@ class Bench:
                 resident.append(gateway.resident_mib())
         return Memory(served, resident, errors)
 
+    def idle(self, connections: int) -> Idle:
+        """Start everything and look at what so many idle connections cost."""
+        with self._running(0, limits=crowd.LIMITS) as (gateway, _):
+            return crowd.idle(gateway, self.paced(_OTHERS), connections, self.seconds)
+
+    def attacked(self) -> list[Attacked]:
+        """Start everything and look at what attackers do to others."""
+        with self._running(0, limits=crowd.LIMITS) as (gateway, _):
+            return list(crowd.attacked(gateway, self.paced(_OTHERS), self.seconds, self.cores.others))
+
+    def soak(self, minutes: float) -> Soak:
+        """Start everything and soak it for so many minutes."""
+        with self._running(0) as (gateway, _):
+            return soak.soak(gateway, self.paced, minutes)
+
+    def scrape(self) -> Scrape:
+        """Start several workers, load them once and look what a scrape takes."""
+        with self._running(0, workers=telemetry.WORKERS) as (gateway, generate):
+            return telemetry.scrape(gateway, generate, min(_WARM_UP, self.seconds))
+
+    def bounds(self) -> str:
+        """Measure what is promised in figures besides."""
+        starts = []
+        for _ in range(_STARTS):
+            with self._running(0) as (gateway, _):
+                starts.append(gateway.started_in)
+        with self._running(0) as (gateway, _):
+            beside = bounds.api_beside(gateway, self.paced(_OTHERS, made=api_requests(self.connections)), self.paced, self.seconds)
+        with self._running(0) as (gateway, _):
+            body = large_body()
+            load = self.paced(None, bounds.LARGE, requests(bounds.LARGE, body))
+            large = bounds.large_bodies(gateway, self.paced(None), load, len(body), self.seconds)
+        return bounds.report(starts, large, beside)
+
+    def overload(self) -> str:
+        """Start everything, load both paths as usual, and the SDK path beyond what it can carry."""
+        with TemporaryDirectory() as name, self._running(0) as (gateway, generate):
+            of_api = api_requests(_MANY)
+            peak = LOADS[self.load](Path(name), of_api, self.connections, self.cores.others)
+            api = overload.usual(gateway, overload.Path(peak, partial(self.paced, connections=_MANY, made=of_api)), self.seconds)
+            path = overload.Path(generate, partial(self.paced, connections=_MANY))
+            sdk = overload.usual(gateway, path, self.seconds)
+            return overload.report(sdk, api, overload.overload(gateway, path, sdk.peak, self.seconds))
+
+    def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None) -> Load:
+        """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`."""
+        connections = connections or self.connections
+        return BuiltIn(Path(), made or requests(connections), connections, self.cores.others, rate)
+
     @contextmanager
-    def _running(self, session_ttl: int) -> Iterator[tuple[Gateway, Load]]:
+    def _running(self, session_ttl: int, **server: Any) -> Iterator[tuple[Gateway, Load]]:
         with TemporaryDirectory() as name:
             folder = Path(name)
             generate = LOADS[self.load](folder, requests(self.connections), self.connections, self.cores.others)
             with (
                 STUBS[self.stubs](folder, self.cores.others) as peers,
-                Gateway(folder, peers, self.cores.gateway, session_ttl=session_ttl) as gateway,
+                Gateway(folder, peers, self.cores.gateway, session_ttl=session_ttl, **server) as gateway,
             ):
                 yield gateway, generate
                 served = gateway.usage().requests
@@ -94,9 +152,21 @@ class Bench:
         )
 
 
-def requests(connections: int) -> list[bytes]:
+def api_requests(connections: int) -> list[bytes]:
+    """Return a request of the API under many logins."""
+    logins = range(connections * _LOGINS_PER_CONNECTION)
+    return [f"GET {API} HTTP/1.1\r\nHost: gateway.bench\r\nAuthorization: Bearer api-{login:06d}\r\n\r\n".encode() for login in logins]
+
+
+def large_body() -> bytes:
+    """Return a body as large as it may be."""
+    begin, end = b'{"proxyRequestHeader":"","proxyRequestData":"', b'"}'
+    return begin + b"x" * (_LARGEST - len(begin) - len(end)) + end
+
+
+def requests(connections: int, body: bytes | None = None) -> list[bytes]:
     """Return the specification's sample request under many logins: two calls in flight never share one, or they would share its check."""
-    body = sample("app-request")
+    body = body or sample("app-request")
     head = f"POST {PREFIX}/v1/sdkProxy HTTP/1.1\r\nHost: gateway.bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     logins = range(connections * _LOGINS_PER_CONNECTION)
     return [f"{head}Authorization: Bearer demo-token-{login:06d}\r\n\r\n".encode() + body for login in logins]
@@ -108,23 +178,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cores = Cores.choose()
     floor = RsaFloor(cores.gateway, sample("app-request"), sample("alipayplus-response"))
     bench = Bench(cores, floor, options.stubs, options.load, options.connections, options.seconds)
-    _say(_heading(bench, options.rounds))
-    rounds: dict[str, list[Measured]] = {path: [] for path in PATHS}
+    _say(f"Python {platform.python_version()}; {bench.cores}; stubs: {bench.stubs}")
     try:
-        for number in range(options.rounds):
-            for path, session_ttl in PATHS.items():
-                rounds[path].append(bench.measure(session_ttl))
-                _say(f"round {number + 1}, {path}: {rounds[path][-1].per_second:.0f} requests/s", sys.stderr)
-        memory = bench.memory(options.requests) if options.memory else None
-    except (GatewayFailed, StubsFailed, LoadFailed) as error:
+        _say(_MEASUREMENTS[options.what](bench, options))
+    except (GatewayFailed, StubsFailed, LoadFailed, CrowdFailed) as error:
         _say(f"bench: {error}", sys.stderr)
         return 1
-    _say(table(rounds, memory))
     return 0
+
+
+def _measure_paths(bench: Bench, options: argparse.Namespace) -> str:
+    _say(f"load: {bench.load}, {bench.connections} connections; medians of {options.rounds} rounds of {bench.seconds:g} s")
+    rounds: dict[str, list[Measured]] = {path: [] for path in PATHS}
+    for number in range(options.rounds):
+        for path, session_ttl in PATHS.items():
+            rounds[path].append(bench.measure(session_ttl))
+            _say(f"round {number + 1}, {path}: {rounds[path][-1].per_second:.0f} requests/s", sys.stderr)
+    return table(rounds, bench.memory(options.requests) if options.memory else None)
+
+
+_MEASUREMENTS: Final[dict[str, Callable[[Bench, argparse.Namespace], str]]] = {
+    "paths": _measure_paths,
+    "idle": lambda bench, options: crowd.report(bench.idle(options.idle), []),
+    "attackers": lambda bench, _: crowd.report(None, bench.attacked()),
+    "bounds": lambda bench, _: bench.bounds(),
+    "overload": lambda bench, _: bench.overload(),
+    "soak": lambda bench, options: soak.report(bench.soak(options.minutes)),
+    "telemetry": lambda bench, options: telemetry.report(telemetry.record(bench.cores, options.rounds, options.requests), bench.scrape()),
+    "tracing": lambda bench, options: tracing.report(tracing.tracing(bench.cores, options.rounds, options.requests)),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description="Measures the SDK path of the gateway on this machine.")
+    parser.add_argument("what", nargs="?", choices=_MEASUREMENTS, default="paths", help="what to measure (default: %(default)s)")
+    parser.add_argument("--idle", type=int, default=10_000, help="how many connections idle (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=10, help="how long the soak lasts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6, help="how long each load lasts (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="the figures are medians over so many rounds (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=32, help="connections of the load (default: %(default)s)")
@@ -133,11 +222,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stubs", choices=STUBS, default="nginx" if has_nginx() else "simulator", help="(default: %(default)s)")
     parser.add_argument("--load", choices=LOADS, default="wrk" if has_wrk() else "builtin", help="(default: %(default)s)")
     return parser
-
-
-def _heading(bench: Bench, rounds: int) -> str:
-    programs = f"stubs: {bench.stubs}; load: {bench.load}, {bench.connections} connections"
-    return f"Python {platform.python_version()}; {bench.cores}; {programs}; medians of {rounds} rounds of {bench.seconds:g} s"
 
 
 def _say(text: str, stream: TextIO = sys.stdout) -> None:

@@ -25,7 +25,8 @@ from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.simulator import Keys, Simulator
 from gateway.simulator.answers import sample
 from gateway.simulator.simulator import CLIENT_ID, KEY_VERSION
-from tests.bench.machine import free_port, on_core
+from tests.bench.machine import on_core
+from tests.ports import free_port
 
 CUSTOMER_ID: Final = "20200415111215830128DANAW3ID123000000002"
 PROJECT: Final = Path(__file__).resolve().parents[2]
@@ -113,6 +114,7 @@ http {{
   keepalive_requests 1000000000;
   keepalive_timeout 3600s;
   client_body_buffer_size 256k;
+  client_max_body_size 4m;
   open_file_cache max=10;
   client_body_temp_path t1;
   proxy_temp_path t2;

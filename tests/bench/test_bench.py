@@ -1,5 +1,7 @@
 """The bench itself runs: a second a path, no error, and a table. What it measures is judged by nobody here."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,21 +30,64 @@ Transfer/sec:      1.65MB
 """
 
 
+def bench(*options: str) -> list[str]:
+    command = [sys.executable, str(Path(__file__).parent), "--seconds=0.5", "--connections=4", *options]
+    done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("stubs", ["simulator", *(["nginx"] if has_nginx() else [])])
 def test_every_path_is_measured_without_an_error(stubs: str) -> None:
-    options = ["--seconds=0.5", "--rounds=1", "--connections=4", "--load=builtin", f"--stubs={stubs}", "--memory", "--requests=100"]
-    done = subprocess.run([sys.executable, Path(__file__).parent, *options], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert f"stubs: {stubs}; load: builtin" in lines[0]
-    for path, call_outs in (("session called out", "1.00"), ("session cached", "0.00")):
-        (figures,) = (line.removeprefix(path).split() for line in lines if line.startswith(path))
-        assert figures[-2:] == [call_outs, "0"]
-        assert float(figures[0]) > 0
-    assert "first target" in done.stdout
+    lines = bench("--rounds=1", "--load=builtin", f"--stubs={stubs}", "--memory", "--requests=100")
+    assert lines[0].endswith(f"stubs: {stubs}")
+    assert lines[1].startswith("load: builtin")
+    called, cached = (figures(lines, path) for path in ("session called out", "session cached"))
+    assert called[-2:] == ["1.00", "0"]
+    assert float(cached[-2]) < 0.9  # on a slow machine not every login comes in the warm-up
+    assert cached[-1] == "0"
+    assert float(called[0]) > 0
+    assert float(cached[0]) > 0
+    assert any(line.startswith("first target") for line in lines)
     assert lines[-1].startswith("PSS after the warm-up and each quarter of ")
     assert lines[-1].endswith("errors: 0")
 
 
+def figures(lines: list[str], path: str) -> list[str]:
+    (found,) = (line.removeprefix(path).split() for line in lines if line.startswith(path))
+    return found
+
+
+def test_idle_connections_are_measured() -> None:
+    said = bench("idle", "--idle=50")[-1]
+    assert re.match(r"50 idle connections: -?[0-9.]+ KiB each; others at [0-9]+ requests/s: p50 .* errors: 0$", said)
+
+
+@pytest.mark.skipif(shutil.which("slowhttptest") is None, reason="needs slowhttptest (Debian package slowhttptest)")
+def test_attackers_are_measured() -> None:
+    heads, bodies = bench("attackers")[-2:]
+    assert re.match(r"1[0-9]{3} attackers with slow heads: others at .* errors: 0$", heads)
+    assert re.match(r"1[0-9]{3} attackers with slow bodies: others at .* errors: 0$", bodies)
+
+
+def test_a_soak_is_measured() -> None:
+    peak, minute = bench("soak", "--minutes=0.02")[-2:]
+    assert re.match(r"peak [0-9]+ requests/s; soaked with [0-9]+ requests/s, errors: 0$", peak)
+    assert re.match(r"minute  1: [0-9.]+ MiB, [0-9]+ descriptors, [0-9]+ tasks$", minute)
+
+
 def test_reads_what_wrk_prints() -> None:
     assert parse_report(REPORT) == Outcome(requests=1107, per_second=1098.67, p50=27.8, p99=1050.0, errors=7)
+
+
+def test_what_traces_cost_is_measured() -> None:
+    options = ["tracing", "--rounds=1", "--requests=400"]
+    done = subprocess.run([sys.executable, Path(__file__).parent, *options], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["off", "0%", "1%", "100%"]
+
+
+def test_what_metrics_and_logs_cost_is_measured() -> None:
+    record, scrape = bench("telemetry", "--rounds=1", "--requests=400")[-2:]
+    assert re.match(r"metrics [0-9.]+ us, access log [0-9.]+ us, together [0-9.]+ us .* lines dropped: 0$", record)
+    assert re.match(r"scrape of 4 workers: median [0-9.]+ ms, longest [0-9.]+ ms .* [0-9]{5,} bytes$", scrape)

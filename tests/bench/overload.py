@@ -1,0 +1,60 @@
+"""Overload: more than the gateway can carry, beside 70 % of what it can. Requests come when they are due, however late the answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.load import Load, Outcome
+from tests.bench.program import Gateway
+
+USUAL: Final = 0.7
+TIMES: Final = 2.0
+ONSET_SECONDS: Final = 3.0
+"""How long an overload lasts before it is looked at: it is noticed by its effect."""
+PEAK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How to load a path: with as many requests as it carries, and with so many a second."""
+
+    peak: Load
+    paced: Callable[[float], Load]
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a path carried at its peak (requests a second), and how it was at 70 % of it."""
+
+    peak: float
+    usual: Outcome
+
+
+def usual(gateway: Gateway, path: Path, seconds: float) -> Usual:
+    """Find the peak of a path, then load it with 70 % of that for so many seconds."""
+    path.peak(gateway.port, PEAK_SECONDS / 2)  # warms up
+    carried = path.peak(gateway.port, PEAK_SECONDS).per_second
+    return Usual(carried, path.paced(carried * USUAL)(gateway.port, seconds))
+
+
+def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Outcome:
+    """Load a path with twice of its peak for so many seconds."""
+    beyond = path.paced(peak * TIMES)
+    beyond(gateway.port, ONSET_SECONDS)
+    return beyond(gateway.port, seconds)
+
+
+def report(sdk: Usual, api: Usual, beyond: Outcome) -> str:
+    """Return the lines of what was measured; `beyond` is the overload of the SDK path."""
+    refusals = f"refused: {beyond.refused}, p99 {beyond.refused_p99:.1f} ms; other errors: {beyond.errors - beyond.refused}"
+    lines = [
+        f"API: peak {api.peak:.0f} requests/s; at {USUAL:.0%}: {_served(api.usual)}, errors: {api.usual.errors}",
+        f"SDK: peak {sdk.peak:.0f} requests/s; at {USUAL:.0%}: {_served(sdk.usual)}, errors: {sdk.usual.errors}",
+        f"SDK at {TIMES:.0%}: {_served(beyond)}, {refusals}",
+        f"goodput: {beyond.per_second / sdk.peak:.0%} of the peak; p99: {beyond.p99 / sdk.usual.p99:.1f} times that at {USUAL:.0%}",
+    ]
+    return "\n".join(lines)
+
+
+def _served(outcome: Outcome) -> str:
+    return f"{outcome.per_second:.0f} requests/s, p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms"
