@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from gateway.simulator import Simulator
 from gateway.simulator.configuration import Ports
 from gateway.simulator.keys import Keys
+from tests.ports import free_port
 
 
 @dataclass
@@ -32,12 +33,8 @@ class Process:
     grown: asyncio.Event = field(default_factory=asyncio.Event)
 
     def follow(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.readers = [
-            asyncio.create_task(self._read(self.process.stdout, self.out)),
-            asyncio.create_task(self._read(self.process.stderr, self.err)),
-        ]
+        streams = ((self.process.stdout, self.out), (self.process.stderr, self.err))
+        self.readers = [asyncio.create_task(self._read(stream, into)) for stream, into in streams if stream is not None]
 
     async def _read(self, stream: asyncio.StreamReader, into: bytearray) -> None:
         while data := await stream.read(65536):
@@ -72,21 +69,30 @@ class StartProcess:
 
     def __init__(self, directory: Path, keys: Keys, stack: AsyncExitStack) -> None:
         self.directory = directory
-        self._keys = keys
+        self.keys = keys
         self._stack = stack
 
-    async def simulator(self) -> Simulator:
+    async def simulator(self, **options: Any) -> Simulator:
         ports = Ports(free_port(), free_port(), 0, 0, 0)
-        return await self._stack.enter_async_context(Simulator(self.directory, ports=ports, keys=self._keys))
+        return await self._stack.enter_async_context(Simulator(self.directory, ports=ports, keys=self.keys, **options))
 
-    async def __call__(self, sim: Simulator, changes: Mapping[str, Any] | None = None) -> Process:
-        running = await self.begin(sim, changes)
+    async def __call__(self, sim: Simulator, changes: Mapping[str, Any] | None = None, **options: Any) -> Process:
+        return await self.serve(sim.write_configuration(changes), sim, **options)
+
+    async def serve(self, config: Path, sim: Simulator, **options: Any) -> Process:
+        """Start a gateway with this configuration, which has the ports of `sim`, and wait until it serves.
+
+        The options are those of `command`: `environ`, and `out` in place of a pipe that is read.
+        """
+        running = await self._start(config, sim, **options)
         await running.until_said(b'"serving"')
         return running
 
     async def begin(self, sim: Simulator, changes: Mapping[str, Any] | None = None) -> Process:
-        config = sim.write_configuration(changes)
-        process = await command("run", "-c", str(config))
+        return await self._start(sim.write_configuration(changes), sim)
+
+    async def _start(self, config: Path, sim: Simulator, **options: Any) -> Process:
+        process = await command("run", "-c", str(config), **options)
         running = Process(process, config, sim.ports.gateway, sim.ports.admin)
         running.follow()
         self._stack.push_async_callback(self._end, running)
@@ -94,20 +100,29 @@ class StartProcess:
 
     async def _end(self, running: Process) -> None:
         if running.process.returncode is None:
-            running.process.kill()
+            _kill_with_children(running.process.pid)
         await running.ended()
 
 
-async def command(*arguments: str, stdin: int | None = None) -> asyncio.subprocess.Process:
-    """Start `gateway` with these arguments."""
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", *arguments, stdin=stdin, stdout=pipe, stderr=pipe)
+def _kill_with_children(pid: int) -> None:
+    """Kill workers too: one that has been stopped would stay for ever."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for process in (pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+async def command(
+    *arguments: str, stdin: int | None = None, out: int = asyncio.subprocess.PIPE, environ: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Start `gateway` with these arguments, and with `environ` added to the environment."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        stdin=stdin,
+        stdout=out,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environ or {})},
+    )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from gateway.simulator import Behaviour
 from tests.upstream.certificates import Authority
 from tests.upstream.peer import Call, Peer
 
@@ -102,6 +103,33 @@ async def test_G11_the_admin_listener_is_not_reached_through_the_public_one(star
             assert (await http.get(path)).status_code == 404
 
 
+async def test_C13_while_alipayplus_stands_still_the_api_is_served(start: Any) -> None:
+    sim = await start.simulator()
+    process = await start(sim, {"alipayplus": {"max_in_flight": 20, "queue_timeout": "200ms"}})
+    sim.alipayplus.script(Behaviour(hold=True), times=None)
+    body = {"proxyRequestHeader": "", "proxyRequestData": ""}
+    async with client(process, limits=httpx.Limits(max_connections=None)) as http:
+
+        async def call() -> httpx.Response:
+            return await http.post("/alipayplus/v1/sdkProxy", json=body, headers=LOGIN)
+
+        held = [asyncio.create_task(call()) for _ in range(20)]
+        await sim.alipayplus.until_received(20)
+        for _ in range(2):
+            late = [asyncio.create_task(call()) for _ in range(20)]
+            served = await asyncio.gather(*(http.get("/api/balance", headers=LOGIN) for _ in range(20)))
+            assert {answer.status_code for answer in served} == {200}
+            refused = await asyncio.gather(*late)
+            assert {(answer.status_code, answer.json()["resultCode"], answer.headers["Retry-After"]) for answer in refused} == {
+                (503, "OVERLOADED", "1")
+            }
+        assert not any(task.done() for task in held)
+        sim.alipayplus.release()
+        assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
+    assert sim.alipayplus.count == 20
+    assert await process.stop() == 0
+
+
 async def test_metrics_tell_of_routes_and_upstreams(start: Any) -> None:
     process = await start(await start.simulator())
     async with client(process) as http:
@@ -116,25 +144,6 @@ async def test_metrics_tell_of_routes_and_upstreams(start: Any) -> None:
     assert 'gateway_rejected_total{reason="bad_target"} 1.0' in text
     assert 'outcome="ok",upstream="wallet"} 4.0' in text
     assert 'gateway_phase_duration_seconds_count{phase="upstream"} 4.0' in text
-
-
-async def test_G9_queries_headers_and_bodies_of_the_api_are_not_logged(start: Any) -> None:
-    process = await start(await start.simulator(), {"telemetry": {"log": {"level": "debug"}}})
-    canary = "canary7f3a"
-    async with client(process) as http:
-        headers = {**LOGIN, "X-Other": canary, "Cookie": f"a={canary}", "X-Request-Id": canary, "X-Forwarded-For": canary}
-        await http.post(f"/api/echo?token={canary}", headers=headers, content=canary)
-        await http.request(canary.upper(), "/api/echo", headers=headers)
-        await http.get("/api/echo", headers={"Host": canary + "!"})
-    for target in (f"/alipayplus/../{canary}", f"/{canary}%zz", f"http://{canary}/", f"http://u:{canary}@a/"):
-        reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        assert canary.encode() not in await reader.read()
-        writer.close()
-    text = await metrics(process)
-    assert await process.stop() == 0
-    for said in (process.out, process.err, text.encode()):
-        assert canary.encode() not in said.lower()
 
 
 async def test_upstreams_over_TLS_and_by_a_unix_socket(start: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.bench.machine import cpu_seconds, resident_mib
 from tests.upstream.peer import Call, Peer
 
 MIB = 1 << 20
-SIZE = 256 * MIB
+SIZE = 1024 * MIB
 PIECE = bytes(range(256)) * 256
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
 ASK = (

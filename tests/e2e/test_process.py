@@ -20,7 +20,6 @@ SAMPLES = Path(__file__).parents[1] / "contract"
 SAMPLE = next(SAMPLES.rglob("app-request.json"))
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs the package curl")
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs the package prometheus (promtool)")
 
 
 def string_texts(body: bytes, *names: str) -> list[bytes]:
@@ -74,7 +73,6 @@ async def test_probes_and_metrics_are_on_the_admin_listener_only(start: Any) -> 
     assert status == 200
     assert 'gateway_requests_total{method="POST",route="sdk",status="200"} 1.0' in text
     assert "# EOF" in (await get(gateway.admin, "/metrics", Accept="application/openmetrics-text"))[1]
-    assert (await get(gateway.admin, "/"))[0] in {200, 404}
     assert (await get(gateway.port, "/metrics"))[0] == 404
     async with aiohttp.ClientSession() as http, http.post(f"http://127.0.0.1:{gateway.admin}/metrics") as answer:
         assert answer.status == 405
@@ -90,27 +88,17 @@ async def test_the_status_shows_routes_pools_and_workers(start: Any) -> None:
     status, text = await get(gateway.admin, "/status.json")
     shown = json.loads(text)
     assert (status, shown["ready"], shown["sdk_prefix"]) == (200, True, "/alipayplus")
-    assert shown["routes"] == [
+    assert shown["in_force"]["routes"] == [
         {"prefix": "/api", "upstream": "wallet", "host": [], "methods": ["GET"], "session": "none", "strip_prefix": False}
     ]
     [worker] = shown["workers"]
     assert worker["serves"] is True
-    assert [(pool["name"], [endpoint["name"] for endpoint in pool["endpoints"]]) for pool in worker["told"]["pools"]] == [
+    assert worker["told"]["in_flight"] == 0
+    assert [(pool["name"], [endpoint["name"] for endpoint in pool["endpoints"]]) for pool in shown["pools"]] == [
         ("alipayplus", [f"127.0.0.1:{sim.ports.alipayplus}"]),
         ("wallet", [f"127.0.0.1:{sim.ports.mpp}"]),
     ]
     assert (await get(gateway.port, "/status.json"))[0] == 404
-
-
-@needs_promtool
-async def test_promtool_finds_nothing_wrong_with_the_metrics(start: Any) -> None:
-    sim = await start.simulator()
-    gateway = await start(sim)
-    await post(gateway.port, b'{"proxyRequestHeader":"","proxyRequestData":""}')
-    _, text = await get(gateway.admin, "/metrics")
-    promtool = await asyncio.create_subprocess_exec("promtool", "check", "metrics", stdin=-1, stdout=-1, stderr=-1)
-    out, err = await promtool.communicate(text.encode())
-    assert (promtool.returncode, out, err) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
