@@ -7,21 +7,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from gateway.simulator.keys import Keys
-from tests.deploy.watched import Prometheus, Watched, missing_series, second_target, write_configuration
-from tests.e2e.conftest import StartProcess, free_port
-
-
-async def serve(app: web.Application, stack: AsyncExitStack) -> int:
-    runner = web.AppRunner(app)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port: int = runner.addresses[0][1]
-    return port
+from tests.deploy.watched import Prometheus, Watched, write_configuration
+from tests.e2e.conftest import StartProcess
+from tests.ports import free_port
 
 
 async def start_prometheus(folder: Path, config: Path, http: aiohttp.ClientSession, stack: AsyncExitStack) -> Prometheus:
@@ -29,6 +19,7 @@ async def start_prometheus(folder: Path, config: Path, http: aiohttp.ClientSessi
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"),
+        "--enable-feature=exemplar-storage",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -52,7 +43,7 @@ async def start_prometheus(folder: Path, config: Path, http: aiohttp.ClientSessi
 
 @pytest.fixture
 async def watched(tmp_path: Path, keys: Keys) -> AsyncIterator[Watched]:
-    """A gateway that two rounds of traffic went through, both scraped."""
+    """A gateway that two rounds of traffic went through, scraped."""
     async with AsyncExitStack() as stack:
         start = StartProcess(tmp_path, keys, stack)
         sim = await start.simulator()
@@ -60,8 +51,7 @@ async def watched(tmp_path: Path, keys: Keys) -> AsyncIterator[Watched]:
         upstreams = {"wallet": {"servers": [f"http://127.0.0.1:{sim.ports.mpp}"]}}
         gateway = await start(sim, {"api": {"upstreams": upstreams, "routes": routes}})
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        second = await serve(second_target(await missing_series(gateway.admin, http)), stack)
-        config = write_configuration(tmp_path, [f"127.0.0.1:{gateway.admin}", f"127.0.0.1:{second}"])
+        config = write_configuration(tmp_path, [f"127.0.0.1:{gateway.admin}"])
         running = Watched(sim, gateway, await start_prometheus(tmp_path, config, http, stack), http)
         await running.traffic()
         await running.traffic()

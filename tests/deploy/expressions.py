@@ -12,7 +12,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.alipayplus.results import DOCUMENTED
 from gateway.errors import FAILURES
-from gateway.telemetry.metrics import CALL_BUCKETS, METHODS, PHASE_BUCKETS, PHASES, REJECT_REASONS, REQUEST_BUCKETS
+from gateway.telemetry.metrics import CALL_BUCKETS, LAG_BUCKETS, METHODS, PHASE_BUCKETS, PHASES, REJECT_REASONS, REQUEST_BUCKETS
 
 Labels = Mapping[str, frozenset[str] | None]
 """The labels of a metric, each with its values where they are a closed set."""
@@ -26,8 +26,8 @@ def _closed(*values: str) -> frozenset[str]:
     return frozenset(values)
 
 
-def _histogram(name: str, buckets: tuple[float, ...] | None, labels: Labels) -> dict[str, Labels]:
-    le = frozenset(map(floatToGoString, (*buckets, float("inf")))) if buckets else ANY
+def _histogram(name: str, buckets: tuple[float, ...], labels: Labels) -> dict[str, Labels]:
+    le = frozenset(map(floatToGoString, (*buckets, float("inf"))))
     return {f"{name}_bucket": {**labels, "le": le}, f"{name}_sum": labels, f"{name}_count": labels}
 
 
@@ -55,7 +55,7 @@ METRICS: Final[Mapping[str, Labels]] = {
     "gateway_upstream_ejections_total": {"upstream": ANY},
     "gateway_upstream_retries_total": {"upstream": ANY},
     "gateway_connections": {},
-    **_histogram("gateway_event_loop_lag_seconds", None, {}),
+    **_histogram("gateway_event_loop_lag_seconds", LAG_BUCKETS, {}),
     "gateway_rejected_total": {"reason": frozenset(REJECT_REASONS)},
     "gateway_log_lines_dropped_total": {},
     "gateway_config_last_reload_successful": {},

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.alipayplus.results import DOCUMENTED, Result
 from gateway.errors import FAILURES
@@ -54,10 +55,10 @@ def section(name: str) -> str:
     return found[1]
 
 
-async def promtool(*arguments: str) -> tuple[int | None, str]:
+async def promtool(*arguments: str, stdin: bytes = b"") -> tuple[int | None, str]:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec("promtool", *arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
-    out, _ = await process.communicate()
+    process = await asyncio.create_subprocess_exec("promtool", *arguments, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+    out, _ = await process.communicate(stdin)
     return process.returncode, out.decode()
 
 
@@ -193,3 +194,12 @@ async def test_C9_on_a_real_prometheus_rules_work_and_availability_is_what_the_c
     assert await count(watched, 'sum(gateway_requests_total{route="sdk"})') == watched.seen.total()
     [ratio] = await watched.prometheus.until("job:gateway_sdk_bad:ratio_rate5m > 0")
     assert 0 < float(ratio["value"][1]) < 1
+
+
+@needs_prometheus
+async def test_a_scrape_has_every_metric_of_the_contract_and_no_other_and_promtool_finds_nothing_wrong_with_it(watched: Watched) -> None:
+    async with watched.http.get(f"http://127.0.0.1:{watched.gateway.admin}/metrics") as answer:
+        scrape = await answer.read()
+    families = text_string_to_metric_families(scrape.decode())
+    assert {sample.name for family in families for sample in family.samples} == METRICS.keys()
+    assert await promtool("check", "metrics", stdin=scrape) == (0, "")

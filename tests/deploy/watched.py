@@ -1,9 +1,7 @@
 """A gateway process under mixed traffic, scraped by a real Prometheus with the rules of deploy/prometheus."""
 
 import asyncio
-import itertools
 import json
-import re
 import shutil
 import time
 from collections import Counter
@@ -15,8 +13,6 @@ from typing import Any, Final
 import aiohttp
 import pytest
 import yaml
-from aiohttp import web
-from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.simulator import Behaviour, Simulator
 from gateway.simulator.auth import Login
@@ -27,14 +23,6 @@ JOB: Final = "alipayplus-gateway"
 PATIENCE: Final = 30.0  # seconds
 
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs the package prometheus")
-
-NOT_YET: Final = """\
-gateway_event_loop_lag_seconds_bucket{le="0.1"} 9
-gateway_event_loop_lag_seconds_bucket{le="+Inf"} 10
-gateway_event_loop_lag_seconds_sum 1
-gateway_event_loop_lag_seconds_count 10
-"""
-"""Series of the contract that this gateway may not tell: those that it does tell are left out of the second scrape target."""
 
 APP: Final = {"Content-Type": "application/json", "Authorization": "Bearer demo-token-anna"}
 BODY: Final = b'{"proxyRequestHeader":"","proxyRequestData":""}'
@@ -132,30 +120,6 @@ class Watched:
         assert b" 400 " in await reader.readline()
         writer.close()
         await writer.wait_closed()
-
-
-async def missing_series(admin: int, http: aiohttp.ClientSession) -> str:
-    """Return the lines of NOT_YET whose metric the gateway has no series of."""
-    async with http.get(f"http://127.0.0.1:{admin}/metrics") as answer:
-        families = text_string_to_metric_families(await answer.text())
-    told = {sample.name for family in families for sample in family.samples}
-    return "".join(line for line in NOT_YET.splitlines(keepends=True) if line.replace("{", " ").split(" ")[0] not in told)
-
-
-def second_target(text: str) -> web.Application:
-    """Return an application that serves these series; their counters grow by as much at each scrape."""
-    scrapes = itertools.count(1)
-
-    async def expose(_: web.Request) -> web.Response:
-        times = next(scrapes)
-        grown = re.sub(
-            r"(_(?:total|bucket|sum|count)(?:\{.*\})?) (\d+)$", lambda m: f"{m[1]} {int(m[2]) * times}", text, flags=re.MULTILINE
-        )
-        return web.Response(text=grown, headers={"Content-Type": "text/plain; version=0.0.4"})
-
-    app = web.Application()
-    app.router.add_get("/metrics", expose)
-    return app
 
 
 def write_configuration(folder: Path, targets: Sequence[str]) -> Path:
