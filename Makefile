@@ -35,6 +35,8 @@ fix: $(READY) ## mend what the linter and the formatter can mend, and write gene
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/gateway schema > conf/gateway.schema.json
+	@$(BIN)/python tests/deploy/prometheus_rule.py > deploy/kubernetes/components/monitoring/prometheus-rule.yaml
+	@$(BIN)/python tests/deploy/chart_schema.py > deploy/helm/alipayplus-gateway/values.schema.json
 
 bench: $(READY) ## measure the gateway on this machine beside the cost of RSA alone
 	@$(BIN)/python tests/bench $(ARGS)
@@ -42,8 +44,12 @@ bench: $(READY) ## measure the gateway on this machine beside the cost of RSA al
 lock: $(READY) ## write the lock files anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --quiet --output-file requirements.lock $(ARGS)
-	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		--no-emit-find-links --quiet --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
+	@$(BIN)/uv pip compile pyproject.toml --extra tracing --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --quiet --constraints requirements.lock --output-file requirements-tracing.lock $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:build --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --quiet --output-file requirements-build.lock $(ARGS)
+	@$(BIN)/uv pip compile pyproject.toml --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --quiet --constraints requirements-tracing.lock --constraints requirements-build.lock --output-file requirements-dev.lock $(ARGS)
 
 clean: ## remove what the other targets made
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
