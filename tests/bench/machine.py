@@ -48,7 +48,16 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_mib(pid: int) -> float:
     """Return the resident memory of a process and its living children; a page that several processes share is counted once in all (Pss)."""
-    return sum(_proportional_kib(member) for member in _tree(pid)) / 1024
+    return sum(proportional_mib(member) for member in _tree(pid))
+
+
+def proportional_mib(pid: int) -> float:
+    """Return the resident memory of one process, its part of what it shares included (Pss); 0 when it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def descriptors(pid: int) -> int:
@@ -62,14 +71,6 @@ def _tree(pid: int) -> dict[int, list[str]]:
     while found := {child for child, stat in stats.items() if int(stat[_PARENT]) in pids} - pids:
         pids |= found
     return {member: stats[member] for member in pids if member in stats}
-
-
-def _proportional_kib(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has just ended
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _descriptors(pid: int) -> int:

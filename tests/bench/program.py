@@ -16,7 +16,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.bench.machine import cpu_seconds, descriptors, on_core, resident_mib
+from tests.bench.machine import cpu_seconds, descriptors, on_core, proportional_mib, resident_mib
 from tests.bench.stubs import Stubs
 
 COMMAND: Final = Path(sys.executable).with_name("gateway")
@@ -122,6 +122,10 @@ class Gateway:
     def resident_mib(self) -> float:
         """Return the resident memory now."""
         return resident_mib(self.pid)
+
+    def supervisor_mib(self) -> float:
+        """Return that of the supervisor alone."""
+        return proportional_mib(self.pid)
 
     def _samples(self) -> list[Sample]:
         return [sample for family in text_string_to_metric_families(self.scrape()) for sample in family.samples]

@@ -12,9 +12,13 @@ PEAK_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the gateway holds: MiB of resident memory, open descriptors of all its processes, and its workers' asyncio tasks."""
+    """What the gateway holds: MiB of resident memory, open descriptors of all its processes, and its workers' asyncio tasks.
 
-    mib: float
+    The supervisor keeps ten minutes of counts for the status page, and grows until it has them.
+    """
+
+    supervisor_mib: float
+    workers_mib: float
     descriptors: int
     tasks: int
 
@@ -38,7 +42,8 @@ def soak(gateway: Gateway, load: Callable[[float | None], Load], minutes: float)
     for _ in range(round(minutes * 60 / seconds)):
         outcome = half(gateway.port, seconds)
         requests, errors = requests + outcome.requests, errors + outcome.errors
-        held.append(Held(gateway.resident_mib(), gateway.descriptors(), gateway.tasks()))
+        supervisor = gateway.supervisor_mib()
+        held.append(Held(supervisor, gateway.resident_mib() - supervisor, gateway.descriptors(), gateway.tasks()))
     return Soak(peak.per_second, requests / (seconds * len(held)), held, errors)
 
 
@@ -46,7 +51,8 @@ def report(soak: Soak) -> str:
     """Return a line a minute, and one about the load."""
     lines = [f"peak {soak.peak:.0f} requests/s; soaked with {soak.rate:.0f} requests/s, errors: {soak.errors}"]
     lines += [
-        f"minute {minute:>2}: {held.mib:.1f} MiB, {held.descriptors} descriptors, {held.tasks} tasks"
+        f"minute {minute:>2}: supervisor {held.supervisor_mib:.1f} MiB, workers {held.workers_mib:.1f} MiB, "
+        f"{held.descriptors} descriptors, {held.tasks} tasks"
         for minute, held in enumerate(soak.held, 1)
     ]
     return "\n".join(lines)

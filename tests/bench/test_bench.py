@@ -73,7 +73,7 @@ def test_attackers_are_measured() -> None:
 def test_a_soak_is_measured() -> None:
     peak, minute = bench("soak", "--minutes=0.02")[-2:]
     assert re.match(r"peak [0-9]+ requests/s; soaked with [0-9]+ requests/s, errors: 0$", peak)
-    assert re.match(r"minute  1: [0-9.]+ MiB, [0-9]+ descriptors, [0-9]+ tasks$", minute)
+    assert re.match(r"minute  1: supervisor [0-9.]+ MiB, workers [0-9.]+ MiB, [0-9]+ descriptors, [0-9]+ tasks$", minute)
 
 
 def test_reads_what_wrk_prints() -> None:
