@@ -111,7 +111,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             scenes=config.alipayplus.scenes,
             customer_hash=logs.customer,
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
-            begin=shedder.begin,
+            begin=partial(shedder.begin, "sdk"),
             end=shedder.end,
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
@@ -129,7 +129,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
                 metrics,
                 identity_header=config.session.identity_header,
                 subject_header=config.server.tls.subject_header if config.server.tls is not None else None,
-                begin=shedder.begin,
+                begin=partial(shedder.begin, "api"),
                 end=shedder.end,
             ).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),

@@ -1,9 +1,8 @@
 """Overload: new work is refused before it makes all other work late.
 
-What tells is a measured delay: by how much the event loop is late with what is due. A queue that is long but stands still, as that
-of a fixed number of clients, is let alone; one that has grown for a while is kept short for a term. Then all is taken again, to see
-whether it was enough: if not, the next term is twice as long. A loop that is late without many requests is kept from the CPU by others:
-to refuse would not help. Work in hand is never given up.
+What tells is a measured delay: by how much the event loop is late with what is due. A loop that has been late for a while, with a crowd
+in hand, has more to do than it can; until little is refused any more, it takes as much in each of its turns as keeps it in time. A loop
+that is late without many requests is kept from the CPU by others: to refuse would not help. Work in hand is never given up.
 """
 
 from collections.abc import Callable
@@ -17,23 +16,26 @@ from gateway.errors import GatewayError
 
 PERIOD: Final = 0.005
 """Seconds between two looks at the loop, while requests come."""
-LONG: Final = 0.05
+LONG: Final = 0.015
 """Seconds. A loop that is so late on average has more work than it can do: a request takes about ten turns of it."""
+COUNTED: Final = 2 * LONG
+"""Seconds. A single delay counts for so long at most: that the process was stopped for a moment is no overload."""
 CROWD: Final = 128
 """So many requests must be in hand besides: fewer clients are let alone however slow it gets for them, since their number is the bound."""
 MANY: Final = 8
 """So many requests must have come since the last look for a delay to be theirs."""
-SHORT: Final = 0.004
-"""Seconds that the loop may be late, while work is refused, for new work to begin."""
-TERM: Final = 4.0
-"""Seconds of the first term; the next are twice as long each, up to LAST_TERM."""
-LAST_TERM: Final = 32.0
-TRIAL: Final = 5.0
-"""Seconds after a term in which an overload is its continuation: a single delay of a quarter of LONG is enough to tell."""
+SHORT: Final = 0.002
+"""Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
+CALLS: Final = 2
+"""So many SDK calls may be begun in one turn, however long they take."""
+TERM: Final = 1.0
+"""Seconds after which it is looked whether the overload is over."""
+OVER: Final = 0.1
+"""It is, when no greater share was refused."""
 COPIES: Final = 5
 """How often a body is held at most while it is checked, signed and sent: once and a half in each form, and what the kernel takes."""
 _SHARE: Final = 0.5
-_PATIENCE: Final = 4.0  # times SHORT, for a kind of work that has not had its share
+_PATIENCE: Final = 4.0  # times as late, for a kind of work that has not had its share
 _AVERAGED: Final = 0.3  # seconds
 _REMEMBERED: Final = 1.0  # seconds in which work done counts for the shares
 
@@ -77,9 +79,12 @@ class Shedder:
         self._late_on_average = 0.0
         self._promised = 0  # bytes
         self._in_hand = 0
-        self._refused = 0
-        self._term = TERM
-        self._changed_at = -TRIAL
+        self._refused = 0  # in this overload
+        self._term_began = 0.0
+        self._asked_in_term = self._refused_before = 0
+        self._busy = 0.0  # seconds in which `_done` was done
+        self._unit = 0.0  # seconds that a unit of the costs takes
+        self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
         self.is_shedding = False
@@ -108,10 +113,16 @@ class Shedder:
         self._in_hand -= 1
 
     def _has_place(self, work: Work) -> bool:
-        late = max(self._late, self._now() - self._loop.time())  # the last turn of the loop, and how long this one has lasted
-        if late <= SHORT or self._asked == 1:
-            return True
-        return late <= SHORT * _PATIENCE and self._done[work] < _SHARE * sum(self._done.values())
+        turn = self._loop.time()
+        if turn != self._turn:
+            self._turn, self._begun = turn, 0.0
+        late = max(self._late, self._now() - turn) + self._begun  # the last look, or how long this turn has lasted and is going to
+        limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
+        is_short = late <= limit * _PATIENCE and self._done[work] < _SHARE * sum(self._done.values())
+        if late > limit and not is_short and self._asked > 1:
+            return False
+        self._begun += _COSTS[work] * self._unit
+        return True
 
     def _note_memory(self) -> None:
         now = self._now()
@@ -127,27 +138,35 @@ class Shedder:
         assert self._due is not None
         now = self._now()
         self._late = max(0.0, now - self._due)
-        passed = PERIOD + self._late
-        late = self._late if self._asked >= MANY and self._in_hand >= CROWD else 0.0
-        self._late_on_average += (late - self._late_on_average) * (1 - exp(-passed / _AVERAGED))
-        fades = exp(-passed / _REMEMBERED)
-        for work in self._done:
-            self._done[work] *= fades
-        self._switch(now, late)
+        counted = min(self._late, COUNTED)
+        late = counted if self._asked >= MANY and self._in_hand >= CROWD else 0.0
+        self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + counted) / _AVERAGED))
+        self._measure(PERIOD + self._late, is_busy=self.is_shedding or late > 0)
+        self._switch(now)
         if self._asked or self.is_shedding:
+            self._asked_in_term += self._asked
             self._asked = 0
             self._wait()
         else:
             self._due = None
 
-    def _switch(self, now: float, late: float) -> None:
-        if self.is_shedding:
-            if now - self._changed_at >= self._term:
-                self.is_shedding, self._changed_at = False, now
-                self._log.warning("taking all requests again", refused=self._refused)
+    def _measure(self, passed: float, *, is_busy: bool) -> None:
+        """Keep what was done lately, and how long it took."""
+        fades = exp(-passed / _REMEMBERED)
+        for work in self._done:
+            self._done[work] *= fades
+        self._busy = self._busy * fades + (passed if is_busy else 0.0)
+        self._unit = self._busy / max(1.0, sum(self._done.values()))
+
+    def _switch(self, now: float) -> None:
+        if not self.is_shedding:
+            if self._late_on_average < LONG:
+                return
+            self.is_shedding, self._refused = True, 0
+            self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
+        elif now - self._term_began < TERM:
             return
-        is_trial = now - self._changed_at < TRIAL
-        if self._late_on_average >= LONG or (is_trial and late >= LONG / 4):
-            self._term = min(self._term * 2, LAST_TERM) if is_trial else TERM
-            self.is_shedding, self._changed_at, self._refused = True, now, 0
-            self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3), seconds=self._term)
+        elif self._refused - self._refused_before <= OVER * self._asked_in_term:
+            self.is_shedding, self._late_on_average = False, 0.0
+            self._log.warning("taking all requests again", refused=self._refused)
+        self._term_began, self._asked_in_term, self._refused_before = now, 0, self._refused

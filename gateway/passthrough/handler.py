@@ -12,7 +12,6 @@ from aiohttp import web
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
 from gateway.edge.routes import Route
-from gateway.edge.shedding import Work
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.reply import Streamed
@@ -47,7 +46,7 @@ class Passthrough:
         *,
         identity_header: str,
         subject_header: str | None = None,
-        begin: Callable[[Work], None] = lambda _: None,
+        begin: Callable[[], None] = lambda: None,
         end: Callable[[], None] = lambda: None,
     ) -> None:
         self._ways = dict(ways)
@@ -65,7 +64,7 @@ class Passthrough:
         way = self._ways[route]
         body = announced_body(request, way.max_body)
         is_upgrade = asks_for_websocket(request)
-        self._begin("api")
+        self._begin()
         try:
             identity = await self._identity(route, request, exchange) if route.session != "none" else []
         except BaseException:

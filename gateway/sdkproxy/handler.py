@@ -16,7 +16,6 @@ from gateway.edge.answer import Answer, result_body
 from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
-from gateway.edge.shedding import Work
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
 from gateway.session import Identity, Sessions, identity_or_refusal
@@ -40,7 +39,7 @@ class SdkProxy:
         scenes: Iterable[str] = (),
         customer_hash: Callable[[str], str | None] = lambda _: None,
         on_clock_offset: Callable[[float], None] = lambda _: None,
-        begin: Callable[[Work, int], None] = lambda _work, _size: None,
+        begin: Callable[[int], None] = lambda _: None,
         end: Callable[[int], None] = lambda _: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
@@ -76,7 +75,7 @@ class SdkProxy:
 
     async def _handle(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
         size = self._refuse_by_head(request)
-        self._begin("sdk", size)
+        self._begin(size)
         try:
             return await self._execute(request, exchange, sdk)
         finally:

@@ -60,12 +60,13 @@ class BuiltIn:
 
     async def _run(self, port: int, seconds: float) -> Outcome:
         loop = asyncio.get_running_loop()
-        tally = _Tally(cycle(self._requests), perf_counter() + seconds)
+        tally = _Tally(cycle(self._requests))
+        new = partial(_Client, tally, self._pause)
+        clients = [(await loop.create_connection(new, "127.0.0.1", port))[1] for _ in range(self._connections)]
         begun = perf_counter()
-        clients = []
-        for place in range(self._connections):
-            new = partial(_Client, tally, begun + self._pause * place / self._connections, self._pause)
-            clients.append((await loop.create_connection(new, "127.0.0.1", port))[1])
+        tally.ends = begun + seconds
+        for place, client in enumerate(clients):
+            client.begin(begun + self._pause * place / self._connections)
         await asyncio.wait([client.done for client in clients], timeout=seconds + _TIMEOUT)
         tally.errors += sum(not client.done.done() for client in clients)
         return tally.outcome(perf_counter() - begun)
@@ -74,9 +75,9 @@ class BuiltIn:
 class _Tally:
     """What all connections have seen, and what they send next."""
 
-    def __init__(self, requests: Iterator[bytes], ends: float) -> None:
+    def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
-        self.ends = ends
+        self.ends = 0.0
         self.latencies: list[float] = []
         self.refused: list[float] = []
         self.errors = 0
@@ -103,18 +104,22 @@ def _milliseconds_of(latencies: list[float], share: float) -> float:
 class _Client(asyncio.Protocol):
     """One connection: a request, its whole answer, the next request, until the time is over.
 
-    With a `pause` a request is due each so many seconds, from `due` on, and its latency counts from then.
+    With a `pause` a request is due each so many seconds, and its latency counts from then.
     """
 
-    def __init__(self, tally: _Tally, due: float, pause: float) -> None:
+    def __init__(self, tally: _Tally, pause: float) -> None:
         self._tally = tally
         self._held = b""
-        self._due, self._pause = due, pause
+        self._due, self._pause = 0.0, pause
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+
+    def begin(self, due: float) -> None:
+        """Send the first request when it is due."""
+        self._due = due
         self._next()
 
     def data_received(self, data: bytes) -> None:
