@@ -4,11 +4,13 @@ Bodies that are streamed to an upstream are not read here.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from gateway.edge.server import Connection
 from gateway.errors import GatewayError
 
 DISCARD_SECONDS: Final = 2.0
@@ -64,24 +66,57 @@ def _bounded(body: bytes, size: int) -> bytes:
 
 
 async def _read_slowly(request: web.BaseRequest, limits: BodyLimits) -> bytes:
+    deadline = _Deadline(request, limits)
+    if request.content_length is not None:
+        if request.content_length > limits.size:
+            raise BodyTooLarge
+        return await _read_announced(request, request.content_length, deadline)
     body = bytearray()
-    try:
-        async with asyncio.timeout(limits.timeout):
-            while chunk := await _next_chunk(request, limits.idle_timeout):
-                body += chunk
-                if len(body) > limits.size:
-                    raise BodyTooLarge
-    except TimeoutError:
-        raise BodyTimeout("body took too long") from None
+    while piece := await _read_piece(request, deadline):
+        body += piece
+        if len(body) > limits.size:
+            raise BodyTooLarge
     return bytes(body)
 
 
-async def _next_chunk(request: web.BaseRequest, idle_timeout: float) -> bytes:
-    try:
-        async with asyncio.timeout(idle_timeout):
-            return await request.content.readany()
-    except TimeoutError:
-        raise BodyTimeout("body stopped") from None
+class _Deadline:
+    """When the body has to go on, or to have come, on the loop's clock."""
+
+    def __init__(self, request: web.BaseRequest, limits: BodyLimits) -> None:
+        assert isinstance(request.protocol, Connection)
+        self._connection = request.protocol
+        self._began = asyncio.get_running_loop().time()
+        self._limits = limits
+
+    def at(self) -> float:
+        """Return it. Raises BodyTimeout when it is over."""
+        limits, now = self._limits, asyncio.get_running_loop().time()
+        ends = self._began + limits.timeout
+        if now >= ends:
+            raise BodyTimeout("body took too long")
+        stops = max(self._began, self._connection.heard_at) + limits.idle_timeout
+        if now >= stops:
+            raise BodyTimeout("body stopped")
+        return min(ends, stops)
+
+
+async def _read_announced(request: web.BaseRequest, length: int, deadline: _Deadline) -> bytes:
+    """Return a body of this length; its pieces wake nobody, however many they are."""
+    content = request.content
+    begin = content.read_nowait(-1)
+    content.set_read_chunk_size(length)  # so much of it comes without a pause
+    while not content.is_eof() and content.exception() is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline.at()):
+                await content.wait_eof()
+    return begin + content.read_nowait(-1)
+
+
+async def _read_piece(request: web.BaseRequest, deadline: _Deadline) -> bytes:
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline.at()):
+                return await request.content.readany()
 
 
 async def discard_body(request: web.BaseRequest) -> bool:

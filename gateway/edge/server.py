@@ -124,12 +124,12 @@ class Connection(RequestHandler):
 
     `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
     set, is called when the connection ends: a handler is not told otherwise. `client` is the client's address, or UNIX, and `subject`
-    that of its certificate, if it has shown one.
+    that of its certificate, if it has shown one. `heard_at` is when bytes came last, on the loop's clock.
     """
 
     __slots__ = (
         "_at_start", "_edge", "_head_bytes", "_head_timer", "_is_chunked", "_payload", "_refused", "_stall", "_tail",
-        "client", "is_last", "is_slow", "on_lost", "subject",
+        "client", "heard_at", "is_last", "is_slow", "on_lost", "subject",
     )  # fmt: skip
 
     def __init__(self, edge: EdgeServer, client: str | None = None, **kwargs: Any) -> None:
@@ -148,6 +148,7 @@ class Connection(RequestHandler):
         self.on_lost: Callable[[], None] | None = None
         self.client = client or UNIX
         self.subject: str | None = None
+        self.heard_at = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -173,6 +174,7 @@ class Connection(RequestHandler):
         """Feed the parser, unless the head that `data` belongs to is over its limit."""
         if self._refused:
             return
+        self.heard_at = self._loop.time()
         if self._upgraded:  # another protocol follows, if it is agreed upon
             super().data_received(data)
             return
