@@ -34,6 +34,7 @@ from gateway.passthrough.ways import api_routes, api_ways, check_api
 from gateway.sdkproxy.contract import ENDPOINT
 from gateway.sdkproxy.handler import SdkProxy
 from gateway.session import Sessions
+from gateway.telemetry.clock import ClockWatch
 from gateway.telemetry.failures import LastFailures
 from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.log import Logs
@@ -44,7 +45,6 @@ from gateway.upstream import Cluster, Limiter, tls
 from gateway.upstream.configured import alipayplus_cluster, api_cluster
 from gateway.upstream.watch import Watch, show_health
 
-CLOCK_OFFSET_WARNING: Final = 30.0  # seconds
 CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
 
 
@@ -197,17 +197,3 @@ def _show_keys(metrics: Metrics, ring: KeyRing) -> None:
     metrics.key_info("signing", ring.signing.version, ring.signing.public.fingerprint).set(1)
     for version, key in ring.verification.items():
         metrics.key_info("verification", version, key.fingerprint).set(1)
-
-
-class ClockWatch:
-    """Keeps the measured offset of Alipay+'s clock in its metric, and warns when it is large. Nothing is ever rejected for it."""
-
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
-        self._gauge = metrics.clock_offset
-        self._log = log
-
-    def observe(self, offset: float) -> None:
-        """Take one measurement (seconds; positive when Alipay+ is ahead)."""
-        self._gauge.set(offset)
-        if abs(offset) > CLOCK_OFFSET_WARNING:
-            self._log.warning("our clock and that of Alipay+ differ", offset_seconds=round(offset, 1))

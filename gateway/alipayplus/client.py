@@ -7,6 +7,7 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import monotonic
 from typing import Final
 
@@ -206,16 +207,17 @@ def clock_offset(response_time: str | None, sent_at: datetime, took: float) -> f
     None where the response time is absent or no ISO 8601 time with an offset (some sister products send epoch milliseconds, which
     are understood too).
     """
-    if response_time is None:
-        return None
+    theirs = _seconds(response_time) if response_time is not None else None
+    return theirs - (sent_at.timestamp() + took / 2) if theirs is not None else None
+
+
+@lru_cache(maxsize=64)  # it changes once a second
+def _seconds(time: str) -> float | None:
+    """Return a time in UNIX seconds, if it is one."""
     try:
-        if response_time.isascii() and response_time.isdigit():
-            theirs = int(response_time) / 1000
-        else:
-            parsed = datetime.fromisoformat(response_time)
-            if parsed.tzinfo is None:
-                return None
-            theirs = parsed.timestamp()
+        if time.isascii() and time.isdigit():
+            return int(time) / 1000
+        parsed = datetime.fromisoformat(time)
+        return parsed.timestamp() if parsed.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None
-    return theirs - (sent_at.timestamp() + took / 2)

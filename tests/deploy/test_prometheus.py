@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.alipayplus.results import DOCUMENTED, Result
 from gateway.errors import FAILURES
-from gateway.runtime import CLOCK_OFFSET_WARNING
 from gateway.sdkproxy.contract import http_status
+from gateway.telemetry.clock import LARGE as CLOCK_OFFSET_WARNING
 from gateway.telemetry.metrics import Metrics, ServiceMetrics
 from tests.deploy.expressions import METRICS, PROMETHEUS_OWN, faults, read, recorded
 from tests.deploy.watched import DEPLOY, Watched, needs_prometheus
