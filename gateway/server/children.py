@@ -17,6 +17,8 @@ from typing import Final
 MODULE: Final = "gateway.server.entry"
 SUPERVISORS_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _OURS: Final = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")  # of systemd, for us alone
+_MALLOC: Final = {"MALLOC_TRIM_THRESHOLD_": str(4 << 20), "MALLOC_MMAP_THRESHOLD_": str(1 << 19)}
+"""For glibc's malloc: room for pieces of bodies is kept, not taken from the kernel with each; whole large bodies go back to it at once."""
 _PACKAGES: Final = Path(__file__).parents[2]
 
 
@@ -70,7 +72,7 @@ class Children:
                     [*self._command, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    env={name: value for name, value in os.environ.items() if name not in _OURS},
+                    env=_MALLOC | {name: value for name, value in os.environ.items() if name not in _OURS},
                 )
         except OSError:
             ours.close()

@@ -3,7 +3,10 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.e2e.load import Load, echo
 from tests.e2e.watching import backwards, counters, metrics, probe, said, total, until_gone, until_said_times, workers
@@ -21,6 +24,16 @@ async def test_workers_are_direct_children_and_there_are_no_other_processes(star
     assert total(await metrics(gateway), "gateway_workers") == 3
     assert await gateway.stop() == 0
     await until_gone(pids)
+
+
+async def test_a_worker_keeps_room_for_pieces_of_bodies_unless_it_is_told_otherwise(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    sim = await start.simulator()
+    gateway = await start(sim)
+    [worker] = workers(gateway.process.pid)
+    environment = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")  # noqa: ASYNC240  no disk
+    assert {b"MALLOC_TRIM_THRESHOLD_=100000", b"MALLOC_MMAP_THRESHOLD_=524288"} <= set(environment)
+    assert await gateway.stop() == 0
 
 
 async def test_auto_is_a_worker_for_each_CPU_that_may_be_used(start: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from gateway.config.model import Tls
 from gateway.upstream import Answer, Connection, ConnectionLost, Endpoint, Unreachable, request_head
 from gateway.upstream.addresses import Address
+from gateway.upstream.connection import BUFFER
 from gateway.upstream.dial import Dialer
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
@@ -178,7 +179,7 @@ class TestTls:
         received = []
         for _ in range(20):
             await until(lambda: not connection.transport.is_reading())
-            assert sum(map(len, connection._parser.chunks)) <= 2 * 65536
+            assert sum(map(len, connection._parser.chunks)) <= 2 * BUFFER
             received.append(await connection.read_body())
         while data := await connection.read_body():
             received.append(data)
