@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,17 @@ async def reload(gateway: Process) -> None:
 
 def change(path: Path, **sections: Any) -> None:
     """Change keys of a configuration file, and replace it at once."""
+    prepared(path, **sections).rename(path)
+
+
+def prepared(path: Path, **sections: Any) -> Path:
+    """Write a configuration file that differs from another in these keys, beside it, and return where it is."""
     document = yaml.safe_load(path.read_text())
     for section, keys in sections.items():
         document.setdefault(section, {}).update(keys)
-    beside = path.with_suffix(".new")
+    beside = path.with_suffix(f".{uuid.uuid4()}")
     beside.write_text(yaml.safe_dump(document, sort_keys=False))
-    beside.rename(path)
+    return beside
 
 
 async def test_20_reloads_in_a_row_under_load_lose_nothing_and_no_counter_goes_back(start: Any) -> None:
@@ -138,9 +144,11 @@ async def test_E3_a_configuration_that_cannot_serve_leaves_the_old_one_serving(s
 async def test_a_changed_file_is_reloaded_once_by_itself_and_what_changed_is_told_without_secrets(start: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim, {"telemetry": {"log": {"customer_hash_key": "canary-1"}}})
-    change(gateway.config, alipayplus={"queue_timeout": "2s"})
-    change(gateway.config, telemetry={"log": {"customer_hash_key": "canary-2", "level": "warning"}})
-    change(gateway.config, telemetry={"log": {"customer_hash_key": "canary-2", "level": "info"}})
+    first = prepared(gateway.config, alipayplus={"queue_timeout": "2s"})
+    second = prepared(first, telemetry={"log": {"customer_hash_key": "canary-2", "level": "warning"}})
+    third = prepared(second, telemetry={"log": {"customer_hash_key": "canary-2", "level": "info"}})
+    for file in (first, second, third):  # ready before, since a busy machine may take its time to write them
+        file.rename(gateway.config)
     await until_said_times(gateway, "reloaded", 1)
     [reloaded] = said(gateway, "reloaded")
     assert reloaded["changes"] == ["alipayplus.queue_timeout: 1s -> 2s", "telemetry.log.customer_hash_key: *** -> ***"]
