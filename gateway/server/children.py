@@ -9,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from gateway.server.processor import USUAL_BITS, openssl_settings
 
 MODULE: Final = "gateway.server.entry"
 SUPERVISORS_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -23,11 +25,15 @@ _PACKAGES: Final = Path(__file__).parents[2]
 
 
 class Child:
-    """A worker process and our side of the channel to it. `on_end` is called with its exit code (negative: the signal), once."""
+    """A worker process and our side of the channel to it. `on_end` is called with its exit code (negative: the signal), once.
 
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
+    `openssl` is what OpenSSL was told in it.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, openssl: Mapping[str, str]) -> None:
         self._process = process
         self.channel = channel
+        self.openssl = openssl
         self.on_end: Callable[[int], None] = lambda _: None
 
     @property
@@ -63,8 +69,12 @@ class Children:
     def __iter__(self) -> Iterator[Child]:
         return iter(tuple(self._living))
 
-    def start(self) -> Child:
-        """Start one. Raises OSError where the machine has no room for it."""
+    def start(self, openssl: Mapping[str, str] | None = None) -> Child:
+        """Start one. `openssl` is what OpenSSL is told in it; without it, what suits the usual key.
+
+        Raises OSError where the machine has no room for it.
+        """
+        openssl = openssl_settings(USUAL_BITS) if openssl is None else openssl
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with theirs, _blocked(SUPERVISORS_SIGNALS):
@@ -72,12 +82,12 @@ class Children:
                     [*self._command, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    env=_MALLOC | {name: value for name, value in os.environ.items() if name not in _OURS},
+                    env=_MALLOC | dict(openssl) | {name: value for name, value in os.environ.items() if name not in _OURS},
                 )
         except OSError:
             ours.close()
             raise
-        child = Child(process, ours)
+        child = Child(process, ours, openssl)
         self._living.add(child)
         return child
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import structs
 
 from gateway import config as configuration
+from gateway.alipayplus.keys import private_key_bits
 from gateway.config import Config, ConfigError, Fault, PrivateKey
 from gateway.config.files import named_files
 from gateway.config.loader import read_partly
@@ -31,6 +32,12 @@ class SigningKey:
     version: str
     entry: PrivateKey
     content: bytes = field(repr=False)
+
+    @property
+    def bits(self) -> int:
+        """The size of the key."""
+        password = self.entry.password
+        return private_key_bits(self.content, password.reveal() if password else None)
 
 
 @dataclass(frozen=True, slots=True)

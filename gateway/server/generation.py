@@ -16,6 +16,7 @@ from gateway.server.control import Assignment
 from gateway.server.drain import GOODBYE
 from gateway.server.edition import Edition
 from gateway.server.member import Member
+from gateway.server.processor import openssl_settings
 from gateway.server.seat import FAILING, READY_WITHIN, Seat
 from gateway.server.sockets import Listeners
 from gateway.telemetry.metrics import ServiceMetrics
@@ -57,6 +58,7 @@ class Generation:
         self._ready_within = ready_within
         self._overtime = overtime
         self._pickled = edition.pickled()
+        self._openssl = openssl_settings(edition.signing_key.bits)
         self._changed = asyncio.Event()
         self._slots: Sequence[Sockets] = ()
         self._seats: list[Seat] = []
@@ -123,7 +125,7 @@ class Generation:
 
     async def _start(self, slot: int, sockets: Sockets) -> Member:
         """Start a worker. Raises OSError."""
-        child, self._spare = self._spare or self._children.start(), None
+        child = self._take_spare() or self._children.start(self._openssl)
         if slot in self._started:
             self._metrics.worker_restarts.inc()
         self._started.add(slot)
@@ -132,6 +134,14 @@ class Generation:
         self._log().debug("a worker is started", worker=slot, worker_pid=member.pid, generation=self.number)
         await member.assign(Assignment(self.number, slot, self._pickled, self.edition.contents), sockets)
         return member
+
+    def _take_spare(self) -> Child | None:
+        """Return the process that has been started already, if it suits the signing key; it was started before that was known."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.openssl != self._openssl:
+            spare.discard()
+            return None
+        return spare
 
     def _member_ended(self, member: Member) -> None:
         self.members.discard(member)

@@ -18,6 +18,7 @@ from gateway.alipayplus.keys import (
     generate_private_key,
     load_private_key,
     load_public_key,
+    private_key_bits,
     private_pem,
     public_pem,
 )
@@ -42,6 +43,11 @@ def test_private_keys_that_are_read(rsa_keys: Pair, form: PrivateFormat, lock: A
     key = load_private_key(pem(rsa_keys[0], form, lock), "open sesame" if lock else None, "3")
     assert key.version == "3"
     assert key.public == VerificationKey.of(rsa_keys[0].public_key())
+
+
+@pytest.mark.parametrize(("bits", "password"), [(2048, None), (2048, "open sesame"), (3072, None)])
+def test_the_size_of_a_private_key_is_told_without_checking_it_again(bits: int, password: str | None) -> None:
+    assert private_key_bits(private_pem(generate_private_key(bits), password), password) == bits
 
 
 def test_E2_private_keys_that_are_refused_each_say_why(rsa_keys: Pair, small: rsa.RSAPrivateKey) -> None:

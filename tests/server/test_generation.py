@@ -16,6 +16,7 @@ from gateway.server.children import Children
 from gateway.server.edition import Edition, read_edition
 from gateway.server.generation import Generation, NotReady
 from gateway.server.member import SILENT_TICKS
+from gateway.server.processor import openssl_settings
 from gateway.server.seat import LAST_DELAY, delay
 from gateway.server.sockets import Listeners, open_listeners
 from gateway.server.tally import Tally
@@ -121,6 +122,18 @@ async def test_all_serve_when_it_has_started_and_all_have_ended_when_it_has_drai
     await draining
     assert (generation.serving, generation.members) == (0, set())
     assert stage.said("a worker has ended") == []
+
+
+@pytest.mark.parametrize(("suits", "killed"), [(True, 0), (False, 1)])
+async def test_a_process_that_was_started_already_serves_if_it_suits_the_signing_key(stage: Stage, suits: bool, killed: int) -> None:  # noqa: FBT001
+    generation = stage.generation(READY)
+    other = {**openssl_settings(stage.edition.signing_key.bits), "OPENSSL_other": "1"}
+    spare = generation._children.start(None if suits else other)
+    await generation.start(stage.listeners, stage.tasks, spare=spare)
+    assert generation.serving == 2
+    assert [member.pid for member in generation.members].count(spare.pid) == 1 - killed
+    if killed:
+        await asyncio.to_thread(spare._process.wait, 30)
 
 
 @pytest.mark.parametrize(
