@@ -1,5 +1,8 @@
 # `make` alone prints the targets. Everything lives in .venv; nothing is installed elsewhere.
-PYTHON ?= python3
+# Python carries a tenth to a quarter more requests where it was built with profile-guided optimisation, as distributions' is.
+IS_OPTIMISED := import ensurepip, sys, sysconfig, venv; is_optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""); \
+	sys.exit(sys.version_info < (3, 11) or not (is_optimised or sys.prefix == "/usr"))
+PYTHON ?= $(shell for python in python3 /usr/bin/python3; do $$python -c '$(IS_OPTIMISED)' 2>/dev/null && echo $$python && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
