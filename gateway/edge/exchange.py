@@ -4,20 +4,20 @@ It leaves deciding to those who handle the request: they fill in what they know.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from os import urandom
 from random import random
-from time import monotonic
+from time import monotonic, time
 from typing import Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.errors import FAILURES
 from gateway.telemetry.failures import OWN_ANSWER, Failed, LastFailures
 from gateway.telemetry.log import AccessLog
-from gateway.telemetry.metrics import Metrics, method_label
+from gateway.telemetry.metrics import PHASES, Metrics, method_label
 from gateway.telemetry.spans import Phases
 
 CLIENT_ABORT: Final = "client_abort"
@@ -26,8 +26,7 @@ _REQUESTS_A_DRAW: Final = 64
 ABORTED_STATUS: Final = 499  # as in nginx: the client left before an answer could be chosen
 
 
-@dataclass(slots=True)
-class SdkRecord:
+class SdkRecord(Struct, gc=False):
     """What the log and the metrics say of an SDK call. `sent`: not_sent, answered (verified) or unknown."""
 
     scene: str | None = None
@@ -43,13 +42,12 @@ class SdkRecord:
     customer: str | None = None
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct, gc=False):
     """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate.
 
-    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. The request's own
-    span is `span_id`, below the caller's `parent_id`; the calls to the auth service and to the upstream have spans of their own.
-    `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
+    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. The ids of what begins
+    here are made of `ids`; the request's own span is below the caller's `parent_id`, the calls to the auth service and to the upstream are
+    below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
     `resends` how often the request was sent to an upstream again.
     """
 
@@ -58,11 +56,9 @@ class Exchange:
     subject: str | None = None
     version: tuple[int, int] | tuple[()] = ()
     scheme: str = ""
+    ids: str = ""
     request_id: str = ""
     trace_id: str = ""
-    span_id: str = ""
-    session_span_id: str = ""
-    upstream_span_id: str = ""
     parent_id: str = ""
     tracestate: str = ""
     is_sampled: bool = False
@@ -86,8 +82,23 @@ class Exchange:
 
     def identify(self, ids: str) -> None:
         """Give the request its ids, of so many random digits as `Ids` gives."""
+        self.ids = ids
         self.request_id, self.trace_id = ids[:32], ids[32:64]
-        self.span_id, self.session_span_id, self.upstream_span_id = ids[64:80], ids[80:96], ids[96:]
+
+    @property
+    def span_id(self) -> str:
+        """The id of the request's own span."""
+        return self.ids[64:80]
+
+    @property
+    def session_span_id(self) -> str:
+        """The id of the span of the call to the auth service."""
+        return self.ids[80:96]
+
+    @property
+    def upstream_span_id(self) -> str:
+        """The id of the span of the call to the upstream."""
+        return self.ids[96:]
 
     @property
     def session_traceparent(self) -> str:
@@ -140,10 +151,11 @@ class Recorder:
         sample: float = 1.0,
         tracer: Tracer | None = None,
         now: Callable[[], float] = monotonic,
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall_clock: Callable[[], float] = time,
         draw: Callable[[], float] = random,
     ) -> None:
         self._metrics = metrics
+        self._phases = {phase: metrics.phase_duration(phase) for phase in PHASES}
         self._logs = logs
         self._sample = sample
         self._tracer = tracer
@@ -163,27 +175,30 @@ class Recorder:
 
     def record(self, exchange: Exchange) -> None:
         """Count the request, write its access line, and give its spans away if it is sampled."""
-        ended = self._now()
-        duration = ended - exchange.started
+        ended, now = self._now(), self._wall_clock()
+        duration, trace_id = ended - exchange.started, exchange.trace_id
         metrics = self._metrics
-        metrics.requests(exchange.route, method_label(exchange.method), str(exchange.status)).inc()
-        trace = {"trace_id": exchange.trace_id}
-        metrics.request_duration(exchange.route).observe(duration, trace)
-        metrics.observe_phases(exchange.phases, trace)
+        metrics.requests(exchange.route, method_label(exchange.method), _label(exchange.status)).inc()
+        metrics.request_duration(exchange.route).mark(duration, trace_id, now)
+        for phase, (began, until) in exchange.phases.items():
+            self._phases[phase].mark(until - began, trace_id, now)
         if exchange.sdk is not None:
-            self._count_result(exchange.sdk, exchange.phases, trace)
-        if self._logs.access_enabled and (has_to_be_logged(exchange) or self._draw() < self._sample):
-            self._logs.access(access_line(exchange, duration, self._wall_clock()))
-        if self._tracer is not None and exchange.is_sampled:
+            self._count_result(exchange.sdk, exchange, now)
+        if self._logs.access_enabled and (self._sample >= 1 or has_to_be_logged(exchange) or self._draw() < self._sample):
+            self._logs.access(access_line(exchange, duration, now))
+        if exchange.is_sampled and self._tracer is not None:
             self._tracer.take(exchange, ended)
         if has_failed(exchange):
-            self.failures.note(failed(exchange, self._wall_clock().timestamp()))
+            self.failures.note(failed(exchange, now))
 
-    def _count_result(self, sdk: SdkRecord, phases: Phases, trace: dict[str, str]) -> None:
+    def _count_result(self, sdk: SdkRecord, exchange: Exchange, now: float) -> None:
         self._metrics.results(sdk.scene_label, sdk.result_status, sdk.code_label, sdk.source).inc()
-        if "alipayplus" in phases and sdk.sent != "not_sent":
-            began, ended = phases["alipayplus"]
-            self._metrics.call_duration(sdk.scene_label).observe(ended - began, trace)
+        call = exchange.phases.get("alipayplus")
+        if call is not None and sdk.sent != "not_sent":
+            self._metrics.call_duration(sdk.scene_label).mark(call[1] - call[0], exchange.trace_id, now)
+
+
+_label: Final = lru_cache(maxsize=512)(str)  # of statuses
 
 
 def has_to_be_logged(exchange: Exchange) -> bool:
@@ -242,18 +257,18 @@ class AccessLine(Struct, omit_defaults=True, gc=False):
     customer: str | None = None
 
 
-def access_line(exchange: Exchange, duration: float, time: datetime) -> AccessLine:
-    """Return the access line of a request that has ended; `duration` is in seconds, and so are its phases."""
+def access_line(exchange: Exchange, duration: float, time: float) -> AccessLine:
+    """Return the access line of a request that has ended, at this UNIX time; `duration` is in seconds, and so are its phases."""
     line = AccessLine(
         "request",
-        time.isoformat(),
+        written_time(time),
         exchange.request_id,
         exchange.trace_id,
         exchange.route,
         method_label(exchange.method),
         exchange.status,
-        round(duration, 6),
-        {name: round(ended - began, 6) for name, (began, ended) in exchange.phases.items()},
+        int(duration * 1e6 + 0.5) / 1e6,
+        {name: int((ended - began) * 1e6 + 0.5) / 1e6 for name, (began, ended) in exchange.phases.items()},
         exchange.bytes_in,
         exchange.bytes_out,
         exchange.client,
@@ -265,6 +280,17 @@ def access_line(exchange: Exchange, duration: float, time: datetime) -> AccessLi
     if exchange.sdk is not None:
         _add_sdk(line, exchange.sdk)
     return line
+
+
+def written_time(time: float) -> str:
+    """Write a UNIX time in UTC by ISO 8601, with microseconds."""
+    second = int(time)
+    return f"{_written_second(second)}.{int((time - second) * 1e6):06d}+00:00"
+
+
+@lru_cache(maxsize=2)
+def _written_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def _add_sdk(line: AccessLine, sdk: SdkRecord) -> None:

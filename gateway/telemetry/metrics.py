@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics import MetricWrapperBase
 
 from gateway import __version__
-from gateway.telemetry.spans import Phases
-from gateway.telemetry.timing import Timing
+from gateway.telemetry.measures import Count, Timing
 
 Child = TypeVar("Child", bound=MetricWrapperBase)
 
@@ -132,13 +131,8 @@ class Metrics:
         for phase in PHASES:
             self.phase_duration(phase)
 
-    def observe_phases(self, phases: Phases, trace: dict[str, str] | None = None) -> None:
-        """Observe what each phase of a request took; `trace` is the exemplar's labels."""
-        for phase, (began, ended) in phases.items():
-            self.phase_duration(phase).observe(ended - began, trace)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Family[Counter]:
-        return Family(Counter(name, text, labels, registry=self.registry))
+    def _counter(self, name: str, text: str, *labels: str) -> Family[Count]:
+        return Family(Count(name, text, labels, registry=self.registry))
 
     def _gauge(self, name: str, text: str, *labels: str) -> Family[Gauge]:
         return Family(Gauge(name, text, labels, registry=self.registry))

@@ -5,29 +5,37 @@ counted, and an error of the descriptor drops what could not be written.
 """
 
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 BUFFER_BYTES: Final = 8 * 1024 * 1024
-GATHER_SECONDS: Final = 0.02
-ATOMIC: Final = 4096  # bytes that a pipe takes in one piece (PIPE_BUF of Linux); a longer line is a piece of its own
+GATHER_SECONDS: Final = 0.05
+"""How long lines wait for others. Each time that the thread works, it takes the interpreter from the event loop."""
+ATOMIC: Final = 4096
+"""Bytes that a pipe takes in one piece (PIPE_BUF of Linux); a longer line is a piece of its own."""
+WHOLE: Final = 1024 * 1024
+"""Bytes that are written to a file at once: there, each piece is one whatever its size."""
 
 
 class Sink:
     """A log stream: `write` never blocks and never fails.
 
-    `on_drop` is called with the number of lines that were lost, from any thread.
+    `on_drop` is called with the number of lines that were lost, from any thread. The bound is on what was given and not written: a little
+    more or less is held when several threads write.
     """
 
     def __init__(self, fd: int, *, on_drop: Callable[[int], None] = lambda _: None, limit: int = BUFFER_BYTES) -> None:
         self._fd = fd
         self._on_drop = on_drop
         self._limit = limit
+        self._piece = WHOLE if _is_file(fd) else ATOMIC
         self._lines: deque[bytes] = deque()
-        self._held = 0
-        self._lock = threading.Lock()
+        self._given = 0  # bytes; counted by those who write
+        self._done = 0  # bytes written or lost; counted by the thread
+        self._is_awake = False
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"log-{fd}", daemon=True)
@@ -35,16 +43,14 @@ class Sink:
 
     def write(self, line: bytes) -> None:
         """Take one line, newline included."""
-        with self._lock:
-            if self._held + len(line) > self._limit:
-                dropped = True
-            else:
-                dropped = False
-                self._held += len(line)
-                self._lines.append(line)
-        if dropped:
+        given = self._given + len(line)
+        if given - self._done > self._limit:
             self._on_drop(1)
-        elif not self._wake.is_set():
+            return
+        self._given = given
+        self._lines.append(line)
+        if not self._is_awake:
+            self._is_awake = True
             self._wake.set()
 
     def close(self, timeout: float = 2.0) -> None:
@@ -58,34 +64,38 @@ class Sink:
             self._wake.wait()
             self._closing.wait(GATHER_SECONDS)
             self._wake.clear()
+            self._is_awake = False  # whoever writes from now on wakes the thread again
             self._flush()
 
     def _flush(self) -> None:
-        with self._lock:
-            lines, self._lines = self._lines, deque()
-        for piece in _pieces(lines):
-            self._write_piece(piece)
-        with self._lock:
-            self._held -= sum(map(len, lines))
+        lines = self._lines
+        taken = [lines.popleft() for _ in range(len(lines))]
+        for piece in _pieces(taken, self._piece):
+            self._write_piece(b"".join(piece))
 
-    def _write_piece(self, lines: list[bytes]) -> None:
+    def _write_piece(self, piece: bytes) -> None:
+        rest = memoryview(piece)
         try:
-            self._write_all(b"".join(lines))
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
         except OSError:
-            self._on_drop(len(lines))
-
-    def _write_all(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+            self._on_drop(bytes(rest).count(b"\n"))
+        self._done += len(piece)
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _is_file(fd: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+def _pieces(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
     """Put lines together as far as they can be written at once: those of another process cannot come between them or into them."""
     piece: list[bytes] = []
     size = 0
     for line in lines:
-        if piece and size + len(line) > ATOMIC:
+        if piece and size + len(line) > most:
             yield piece
             piece, size = [], 0
         piece.append(line)

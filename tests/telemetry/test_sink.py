@@ -1,7 +1,10 @@
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
-from gateway.telemetry.sink import Sink, _pieces
+from gateway.telemetry.sink import ATOMIC, Sink, _pieces
 
 
 def test_lines_arrive_whole_and_in_order() -> None:
@@ -49,7 +52,37 @@ def test_F5_a_dead_reader_is_counted_and_raises_nothing() -> None:
 
 def test_what_is_written_at_once_holds_whole_lines_and_fits_into_a_pipe_in_one_piece() -> None:
     lines = [b"%d %b\n" % (number, b"x" * (number % 1500)) for number in range(1000)] + [b"y" * 5000 + b"\n", b"z\n"]
-    pieces = [b"".join(piece) for piece in _pieces(lines)]
+    pieces = [b"".join(piece) for piece in _pieces(lines, ATOMIC)]
     assert b"".join(pieces) == b"".join(lines)
     assert all(piece.endswith(b"\n") for piece in pieces)
     assert [len(piece) for piece in pieces if len(piece) > 4096] == [5001]
+
+
+def test_a_file_is_written_in_few_large_pieces_and_holds_every_line(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        sink = Sink(file.fileno())
+        for number in range(20_000):
+            sink.write(b"line %d\n" % number)
+        sink.close()
+    assert (tmp_path / "log").read_bytes().splitlines() == [b"line %d" % number for number in range(20_000)]
+
+
+WRITES_TO_A_FULL_DISK = """
+import resource, sys
+from gateway.telemetry.sink import Sink
+resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))  # beyond it, a file takes a part of what is written and then nothing
+dropped = []
+with open(sys.argv[1], "wb") as file:
+    sink = Sink(file.fileno(), on_drop=dropped.append)
+    for _ in range(10):
+        sink.write(b"x" * 99 + b"\\n")
+    sink.close()
+print(sum(dropped))
+"""
+
+
+def test_F5_of_a_piece_that_a_full_disk_takes_in_part_only_the_rest_is_counted_as_lost(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    said = subprocess.run([sys.executable, "-c", WRITES_TO_A_FULL_DISK, file], capture_output=True, check=True, timeout=60)
+    assert file.read_bytes().count(b"\n") == 2
+    assert int(said.stdout) == 8

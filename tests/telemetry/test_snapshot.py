@@ -33,7 +33,7 @@ def test_what_is_sent_to_another_process_arrives_as_it_was() -> None:
 def test_one_snapshot_is_exposed_just_as_its_registry() -> None:
     metrics = Metrics()
     metrics.requests("sdk", "POST", "200").inc()
-    metrics.request_duration("sdk").observe(0.125, {"trace_id": "a" * 32})
+    metrics.request_duration("sdk").mark(0.125, "a" * 32, 1_700_000_000.5)
     taken = Exposition(snapshot.add([snapshot.take(metrics.registry)]))
     assert generate_latest(taken) == generate_latest(metrics.registry)
     assert generate_openmetrics(taken) == generate_openmetrics(metrics.registry)
