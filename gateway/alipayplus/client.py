@@ -152,7 +152,8 @@ class Client:
         else:
             outcome = "ok"
             call.status = answer.status
-            call.clock_offset = clock_offset(answer.get("response-time"), sent_at, self._now() - begun)
+            call.response_time = answer.get("response-time")
+            call.clock_offset = clock_offset(call.response_time, sent_at, self._now() - begun)
             return answer
         finally:
             call.phases["alipayplus"] = (begun - connected, self._now())
@@ -176,7 +177,6 @@ class Client:
         ).encode("ascii")
 
     def _verify(self, answer: Answer, call: Call) -> Response:
-        call.response_time = answer.get("response-time")
         if answer.status != HTTP_OK:
             raise ResponseInvalid(f"HTTP status {answer.status}")
         if any(coding.strip().lower() != "identity" for coding in answer.all("content-encoding")):

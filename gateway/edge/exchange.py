@@ -45,9 +45,9 @@ class SdkRecord(Struct, gc=False):
 class Exchange(Struct, gc=False):
     """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate.
 
-    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. The ids of what begins
-    here are made of `ids`; the request's own span is below the caller's `parent_id`, the calls to the auth service and to the upstream are
-    below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
+    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. `ids` are digits for
+    the ids of what begins here: the request's own span is below the caller's `parent_id`, the calls to the auth service and to the upstream
+    are below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
     `resends` how often the request was sent to an upstream again.
     """
 

@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 
-_SEGMENT: Final = r"[A-Za-z0-9\-_~!$&'()*+,=:@|^`{}\[\]\"<>]"
+_SEGMENT: Final = r"A-Za-z0-9\-_~!$&'()*+,=:@|^`{}\[\]\"<>"
 # Segments that begin with no dot and are not empty, without escapes, `;` and backslash: such a path has one reading only.
-_PLAIN: Final = re.compile(rf"(?:/{_SEGMENT}(?:{_SEGMENT}|\.)*+)*+/?(?:\?[!\"$-~]*+)?")
+# (No possessive groups: those of Python before 3.11.5 lose their place.)
+_PLAIN: Final = re.compile(rf"(?:/[{_SEGMENT}][{_SEGMENT}.]*+)*/?(?:\?[!\"$-~]*+)?")
 _VISIBLE: Final = re.compile(r"[!\"$-~]*+")  # without `#`
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")

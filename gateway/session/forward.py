@@ -3,6 +3,7 @@
 Pure: requests as bytes, answers as values. How the request gets there stands in `peer`.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.config.model import Forward
@@ -58,6 +59,11 @@ class ForwardCheck:
             customer_id = self._place.read(answer, decode_body(answer) if self._place.in_body else None)
         except Unreadable as error:
             return unavailable(f"the auth service gave {error.reason}")
-        forwarded = self._forwarded
-        headers = tuple([(forwarded[name], value) for name, value in answer.headers if name in forwarded]) if forwarded else ()
-        return valid(customer_id, headers)
+        return valid(customer_id, tuple(self._further(answer)) if self._forwarded else ())
+
+    def _further(self, answer: Answer) -> Iterator[tuple[str, str]]:
+        """Yield what else of the answer is to be forwarded, in its order."""
+        for name, value in answer.head.fields:
+            configured = self._forwarded.get(name.decode("latin-1").lower())
+            if configured is not None:
+                yield configured, value.decode("latin-1")

@@ -103,6 +103,7 @@ class Cluster:
     ) -> None:
         self.name = name
         self.members = tuple(members)
+        self._only = members[0] if len(members) == 1 else None
         self._observer = observer
         self._balance = balance
         self._max_share = float(ejection.max_share)
@@ -128,8 +129,12 @@ class Cluster:
         if after is None and self._budget is not None:
             self._budget.deposit()
         tried = () if after is None else (*after.tried, after.member)
+        chosen = self._choose(tried)
+        if after is None and chosen is not None and (kept := chosen.pool.take()) is not None:
+            chosen.in_flight += 1
+            return Lease(kept, chosen)
         deadline = None if timeout is None else self._clock() + timeout
-        member = self._choose(tried) or await self._wait(tried)
+        member = chosen or await self._wait(tried)
         while True:
             try:
                 connection = await self._connect(member, tried, deadline, fresh=after is not None)
@@ -192,6 +197,8 @@ class Cluster:
         return candidates([member for member in self.members if member.is_available(now)], tried)
 
     def _choose(self, tried: tuple[Member, ...]) -> Member | None:
+        if self._only is not None:
+            return self._only if not tried and self._only.is_available(self._clock()) else None
         eligible = self._eligible(tried)
         if len(eligible) > 1:
             return self._balance.choose(eligible)

@@ -68,9 +68,9 @@ class Connection(asyncio.BufferedProtocol):
             and not self._transport.get_write_buffer_size()
         )
 
-    def is_quiet(self) -> bool:
-        """Tell whether nothing has come from the peer, not even its end, that the loop has not told of yet. To be asked while idle."""
-        return not self._poll.poll(0)
+    def is_still_reusable(self) -> bool:
+        """Tell whether nothing has come from the peer, not even its end, since the connection was reusable. To be asked while idle."""
+        return self._error is None and not self._transport.is_closing() and not self._poll.poll(0)  # what the loop has not told of yet
 
     async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None) -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
@@ -106,9 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         if parser.extra:
             self.abort()
             raise AnswerInvalid("bytes after the answer")
-        head = parser.heads[-1]
-        headers = tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in head.fields])
-        return Answer(head.status, headers, parser.take_body())
+        return Answer(parser.heads[-1], parser.take_body())
 
     def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
         """Begin an exchange. `upgrade`: 101 may be answered. Raises Unreachable when the connection is gone."""

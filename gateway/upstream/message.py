@@ -21,40 +21,65 @@ _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """The head of an answer as it was received: names in their own case, values without white space around them.
+    """The head of an answer as it was received.
 
-    `length` is the declared Content-Length; `bodiless` says that no body follows (RFC 9112 section 6.3, items 1 and 2).
+    `block` holds its fields, each as CRLF and a line that is well-formed (RFC 9110, 5.1 and 5.5); `lowered` is the same in lower case, to
+    find them by their names. `length` is the declared Content-Length; `bodiless` says that no body follows (RFC 9112 section 6.3,
+    items 1 and 2).
     """
 
     status: int
     reason: bytes
-    fields: tuple[Field, ...]
+    block: bytes
+    lowered: bytes
     length: int | None = None
     bodiless: bool = False
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields: names in their own case, values without white space around them."""
+        lines = (line.partition(b":") for line in self.block.split(b"\r\n")[1:])
+        return tuple((name, value.strip(b" \t")) for name, _, value in lines)
 
     @property
     def interim(self) -> bool:
         """Tell whether another head follows (1xx, but not 101)."""
         return self.status < FIRST_FINAL and self.status != SWITCHING_PROTOCOLS
 
+    def all(self, name: bytes) -> list[bytes]:
+        """Return all values of a field in their order. `name` is in lower case."""
+        lowered, line = self.lowered, b"\r\n%b:" % name
+        at = lowered.find(line)
+        values = []
+        while at >= 0:
+            begin = at + len(line)
+            end = lowered.find(b"\r\n", begin)
+            if end < 0:
+                return [*values, self.block[begin:].strip(b" \t")]
+            values.append(self.block[begin:end].strip(b" \t"))
+            at = lowered.find(line, end)
+        return values
+
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer. Names of `headers` are in lower case, values are decoded as latin-1; order and repetitions are kept."""
+    """A whole answer."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    head: Head
     body: bytes = b""
 
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.head.status
+
     def get(self, name: str) -> str | None:
-        """Return the first value of a field, None where it is absent. `name` is in lower case."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        """Return the first value of a field, None where it is absent. `name` is in lower case, the value decoded as latin-1."""
+        values = self.head.all(name.encode())
+        return values[0].decode("latin-1") if values else None
 
     def all(self, name: str) -> list[str]:
-        """Return all values of a field in their order. `name` is in lower case."""
-        return [value for key, value in self.headers if key == name]
+        """Return all values of a field in their order. `name` is in lower case, the values are decoded as latin-1."""
+        return [value.decode("latin-1") for value in self.head.all(name.encode())]
 
 
 def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:

@@ -3,6 +3,8 @@
 No I/O. What llhttp refuses by itself: bare LF, folded lines, control characters in values, repeated or odd Content-Length,
 Content-Length beside Transfer-Encoding, names with spaces, bad chunks. What it takes and we do not: other versions and protocols,
 statuses below 100, blank lines before or after an answer, control characters in the reason, other transfer codings than chunked.
+
+The fields of a head are left in one piece, which llhttp has found to be well-formed: most are never looked at.
 """
 
 import re
@@ -12,7 +14,7 @@ from typing import Final
 import httptools
 
 from gateway.upstream.errors import AnswerInvalid, ConnectionLost
-from gateway.upstream.message import FIRST_FINAL, SWITCHING_PROTOCOLS, Field, Head
+from gateway.upstream.message import FIRST_FINAL, SWITCHING_PROTOCOLS, Head
 
 MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 200
@@ -20,61 +22,53 @@ MAX_INTERIM: Final = 16
 
 _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _STATUS_AT: Final = len(b"HTTP/1.1 ")
+_REASON_AT: Final = len(b"HTTP/1.1 200 ")
+_LINE_END: Final = b"\r\n"
 _BLANK: Final = b"\r\n\r\n"
 _TWO_BLANKS: Final = b"\r\n\r\n\r\n"
 _TAIL: Final = len(_TWO_BLANKS)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-# Only names of these lengths are looked at: Content-Length and Transfer-Encoding.
-_FRAMING_LENGTHS: Final = (14, 17)
 _BODILESS: Final = frozenset({204, 304})
 
 
 class AnswerParser:
     """One answer after another on one connection: `start`, then `feed` until `complete`.
 
-    Heads (interim ones too) and pieces of the body are left in `heads` and `chunks` for the caller to take out, `trailers` is there
-    at the end. `keep_alive`: the peer lets another request follow. `extra`: bytes came after the end of the answer. `leftover`: after
-    a 101, the bytes that belong to the other protocol, else None.
+    Heads (interim ones too) and pieces of the body are left in `heads` and `chunks` for the caller to take out; trailers are dropped.
+    `keep_alive`: the peer lets another request follow. `extra`: bytes came after the end of the answer. `leftover`: after a 101, the bytes
+    that belong to the other protocol, else None.
     """
 
     def __init__(self) -> None:
-        self.complete = True
-        self.keep_alive = True
-        self.extra = False
         self.heads: deque[Head] = deque()
         self.chunks: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
-        self._held = b""
-        self._reset("GET", limit=None, upgrade=False)
+        self.start("GET")
+        self.complete = self.keep_alive = True
 
     def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
         """Expect the answer to a request of this method; its body may have `limit` bytes, and it may be 101 if `upgrade`."""
-        self._reset(method, limit=limit, upgrade=upgrade)
-        self.complete = False
-
-    def _reset(self, method: str, *, limit: int | None, upgrade: bool) -> None:
         self._to_head = method == "HEAD"
         self._limit = limit
         self._upgrade = upgrade
-        self._interims = self._received = self._quiet = 0
-        self._tail = b""
-        self._fault: str | None = None
+        self.complete = self.extra = False
+        self.leftover: bytes | None = None
         self.heads.clear()
         self.chunks.clear()
-        self.trailers: list[Field] = []
-        self.leftover: bytes | None = None
+        self._interims = 0
+        self._fault: str | None = None
         self._expect_head()
 
     def _expect_head(self) -> None:
         self._opening = True
         self._held = b""
-        self._quiet = 0
+        self._pieces: list[bytes] = []  # of a head that llhttp has begun to read
         self._status = 0
-        self._reason = b""
-        self._fields: list[Field] = []
         self._length: int | None = None
         self._chunked = False
-        self._last = b""
+        self._fed = self._head_size = self._received = 0  # bytes in all, of the head, and of the body
+        self._quiet = 0  # bytes since the last piece of the body
+        self._tail = b""
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take what was received; nothing of it is kept by reference.
@@ -98,7 +92,7 @@ class AnswerParser:
             return
         if self._opening and not self._held and not self._interims:
             raise ConnectionLost("closed before an answer")
-        if self._status == 0 or self._chunked or self._length is not None or not clean:
+        if not self._status or self._chunked or self._length is not None or not clean:
             raise ConnectionLost("closed within the answer")
         self.complete = True
 
@@ -112,7 +106,8 @@ class AnswerParser:
     def _feed_opening(self, data: bytes) -> None:
         """Look at the first bytes of a head before llhttp sees them."""
         scanned = len(self._held)
-        data = self._held + data
+        if scanned:
+            data = self._held + data
         if len(data) <= _STATUS_AT:
             if not any(start.startswith(data) for start in _STARTS):
                 raise AnswerInvalid("not HTTP/1.1")
@@ -123,7 +118,6 @@ class AnswerParser:
             self._feed_alone(data, max(0, scanned - len(_BLANK)))
         else:
             self._opening = False
-            self._held = b""
             self._feed_rest(data)
 
     def _feed_alone(self, data: bytes, scan_from: int) -> None:
@@ -135,7 +129,7 @@ class AnswerParser:
             self._held = data
             return
         self._opening = False
-        self._held = b""
+        self._pieces.append(data[:end])
         self._execute(data[:end])
         rest = data[end:]
         if self._status == SWITCHING_PROTOCOLS:
@@ -154,13 +148,17 @@ class AnswerParser:
         self._parser = httptools.HttpResponseParser(self)
 
     def _feed_rest(self, data: bytes | memoryview) -> None:
-        self._quiet += len(data)
+        size = len(data)
+        self._fed += size
+        self._quiet += size
+        if not self._status:
+            self._pieces.append(bytes(data))
         self._execute(data)
         if self.complete:
             self.extra = self.extra or not self._is_end(data)
         elif self._quiet > MAX_HEAD:
             raise AnswerInvalid("headers too large")
-        else:
+        elif self._chunked:
             self._tail = (self._tail + data[-_TAIL:])[-_TAIL:]
 
     def _execute(self, data: bytes | memoryview) -> None:
@@ -178,8 +176,8 @@ class AnswerParser:
 
     def _is_end(self, data: bytes | memoryview) -> bool:
         """Tell whether the data ends with the answer. llhttp skips blank lines after it without a word; all else it reports."""
-        if self._last and not self._chunked:
-            return bytes(data[-len(self._last) :]) == self._last
+        if not self._chunked:
+            return self._fed == self._head_size + self._received
         tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         return tail.endswith(_BLANK) and tail != _TWO_BLANKS
 
@@ -195,42 +193,36 @@ class AnswerParser:
         if self.complete:
             self._refuse("bytes after the answer")
 
-    def on_status(self, reason: bytes) -> None:
-        """Take the reason phrase."""
+    def on_headers_complete(self) -> None:
+        """Take the end of a head, of which llhttp has found every line well-formed."""
+        head, status = b"".join(self._pieces), self._parser.get_status_code()
+        end, line = head.find(_BLANK), head.find(_LINE_END)
+        reason, block = head[_REASON_AT:line], head[line:end]
+        if end < 0 or end > MAX_HEAD or block.count(_LINE_END) > MAX_FIELDS:
+            self._refuse("headers too large")
         if _CONTROL.search(reason):
             self._refuse("control characters in the reason")
-        self._reason = reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field, of the head or of the trailers; looked at when all are there."""
-        self._fields.append((name, value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        """Take the end of a head."""
-        fields = self._fields
-        status: int = self._parser.get_status_code()
-        self._fields = self.trailers
-        if len(fields) > MAX_FIELDS or (self._quiet > MAX_HEAD and _size(fields) > MAX_HEAD):
-            self._refuse("headers too large")
-        for name, value in fields:
-            if len(name) in _FRAMING_LENGTHS:
-                self._on_framing(name.lower(), value)
+        lowered = block.lower()
+        length = None
+        if b"\r\ntransfer-encoding:" in lowered:
+            self._on_coding(lowered)
+        elif (at := lowered.find(b"\r\ncontent-length:")) >= 0:
+            length = int(lowered[at:].split(_LINE_END, 2)[1][len(b"content-length:") :])
         if status < FIRST_FINAL:
             self._on_interim(status)
         bodiless = self._to_head or status < FIRST_FINAL or status in _BODILESS
-        if self._limit is not None and self._length is not None and self._length > self._limit and not bodiless:
+        if self._limit is not None and length is not None and length > self._limit and not bodiless:
             self._refuse("answer too large")
-        self._status = status
+        self._chunked = self._chunked and not bodiless
+        self._status, self._length, self._head_size = status, length, end + len(_BLANK)
         self.keep_alive = self._parser.should_keep_alive()
-        self.heads.append(Head(status, self._reason, tuple(fields), self._length, bodiless))
+        self.heads.append(Head(status, reason, block, lowered, length, bodiless))
 
-    def _on_framing(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            if self._chunked or value.lower() != b"chunked" or self._parser.get_http_version() != "1.1":
-                self._refuse("transfer coding other than chunked")
-            self._chunked = True
+    def _on_coding(self, lowered: bytes) -> None:
+        lines = [line.partition(b":")[2] for line in lowered.split(_LINE_END) if line.startswith(b"transfer-encoding:")]
+        if len(lines) != 1 or lines[0].strip(b" \t") != b"chunked" or self._parser.get_http_version() != "1.1":
+            self._refuse("transfer coding other than chunked")
+        self._chunked = True
 
     def _on_interim(self, status: int) -> None:
         self._interims += 1
@@ -243,18 +235,14 @@ class AnswerParser:
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
+        size = len(data)
         self._quiet = 0
-        self._received += len(data)
+        self._received += size
         if self._limit is not None and self._received > self._limit:
             self._refuse("answer too large")
-        self._last = data
         self.chunks.append(data)
 
     def on_message_complete(self) -> None:
         """Take the end of a message."""
         if self._status >= FIRST_FINAL:
             self.complete = True
-
-
-def _size(fields: list[Field]) -> int:
-    return sum(len(name) + len(value) + len(b": \r\n") for name, value in fields)

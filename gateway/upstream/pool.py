@@ -64,10 +64,11 @@ class Pool:
 
     def take(self) -> Connection | None:
         """Return a kept connection that may be used, to be given to `release` in any case; None where there is none."""
-        now = self._clock()
-        while self._idle:
-            connection, since = self._idle.popitem()
-            if connection.reusable and not self._is_worn(connection, since, now) and connection.is_quiet():
+        idle = self._idle
+        now = self._clock() if idle else 0.0
+        while idle:
+            connection, since = idle.popitem()
+            if not self._is_worn(connection, since, now) and connection.is_still_reusable():
                 connection.reused = True
                 return connection
             connection.abort()

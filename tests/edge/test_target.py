@@ -250,3 +250,8 @@ def test_A1_what_is_no_host_is_refused(host: str) -> None:
     assert not is_host(host)
     with pytest.raises(GatewayError, match="REQUEST_MALFORMED"):
         host_name(host)
+
+
+@pytest.mark.parametrize("path", ["/a//", "/a/b//", "/a//?x=1", "//", "/a//b", "/a/b//c/"])
+def test_G4_slashes_that_a_server_may_merge_give_another_reading_wherever_they_stand(path: str) -> None:
+    assert path.partition("?")[0].replace("//", "/") in parse(path).readings

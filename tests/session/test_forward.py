@@ -6,6 +6,7 @@ from gateway.config.model import CustomerId, Forward
 from gateway.session.check import Identity
 from gateway.session.forward import ForwardCheck
 from gateway.upstream import Answer
+from tests.upstream.answers import an_answer
 
 
 def forward(**keys: Any) -> ForwardCheck:
@@ -50,23 +51,23 @@ def test_a_POST_has_no_body() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
 def test_2xx_with_an_id_is_valid(status: int) -> None:
-    verdict = forward().judge(Answer(status, (("x-customer-id", "user-1"),), b"<html>"))
+    verdict = forward().judge(an_answer(status, (("x-customer-id", "user-1"),), b"<html>"))
     assert (verdict.outcome, verdict.identity, verdict.expires_at) == ("valid", Identity("user-1"), None)
 
 
 def test_the_id_may_stand_in_the_body() -> None:
-    verdict = forward(customer_id=CustomerId(json="/user/id")).judge(Answer(200, (), b'{"user": {"id": "user-1"}}'))
+    verdict = forward(customer_id=CustomerId(json="/user/id")).judge(an_answer(200, (), b'{"user": {"id": "user-1"}}'))
     assert verdict.identity == Identity("user-1")
 
 
 def test_B2_401_is_denied_with_its_challenges() -> None:
-    answer = Answer(401, (("www-authenticate", "Bearer"), ("x-customer-id", "user-1"), ("www-authenticate", 'Basic realm="x"')))
+    answer = an_answer(401, (("www-authenticate", "Bearer"), ("x-customer-id", "user-1"), ("www-authenticate", 'Basic realm="x"')))
     verdict = forward().judge(answer)
     assert (verdict.outcome, verdict.identity, verdict.www_authenticate) == ("denied", None, ("Bearer", 'Basic realm="x"'))
 
 
 def test_B2_403_is_forbidden() -> None:
-    verdict = forward().judge(Answer(403, (("x-customer-id", "user-1"), ("www-authenticate", "Bearer"))))
+    verdict = forward().judge(an_answer(403, (("x-customer-id", "user-1"), ("www-authenticate", "Bearer"))))
     assert (verdict.outcome, verdict.identity, verdict.www_authenticate) == ("forbidden", None, ())
 
 
@@ -74,7 +75,7 @@ def test_B2_403_is_forbidden() -> None:
     "status", [300, 301, 302, 303, 304, 307, 308, 400, 402, 404, 405, 407, 429, 500, 501, 502, 503, 504, 599, 600, 999]
 )
 def test_B5_every_other_status_is_unavailable(status: int) -> None:
-    verdict = forward().judge(Answer(status, (("x-customer-id", "user-1"), ("location", "http://elsewhere/"))))
+    verdict = forward().judge(an_answer(status, (("x-customer-id", "user-1"), ("location", "http://elsewhere/"))))
     assert (verdict.outcome, verdict.identity) == ("unavailable", None)
     assert verdict.reason == f"the auth service answered {status}"
 
@@ -82,10 +83,10 @@ def test_B5_every_other_status_is_unavailable(status: int) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(Answer(200), id="B6-no-id"),
-        pytest.param(Answer(200, (("x-customer-id", "a"), ("x-customer-id", "a"))), id="B6-repeated"),
-        pytest.param(Answer(200, (("x-customer-id", "a" * 65),)), id="B6-over-64"),
-        pytest.param(Answer(200, (("x_customer_id", "a"),)), id="B6-underscore-twin"),
+        pytest.param(an_answer(200), id="B6-no-id"),
+        pytest.param(an_answer(200, (("x-customer-id", "a"), ("x-customer-id", "a"))), id="B6-repeated"),
+        pytest.param(an_answer(200, (("x-customer-id", "a" * 65),)), id="B6-over-64"),
+        pytest.param(an_answer(200, (("x_customer_id", "a"),)), id="B6-underscore-twin"),
     ],
 )
 def test_2xx_without_a_well_formed_id_is_unavailable(answer: Answer) -> None:
@@ -95,12 +96,12 @@ def test_2xx_without_a_well_formed_id_is_unavailable(answer: Answer) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"user-1"', b"null", b'{"user": "user-1"}', b'{"user": {"id": 7}}'])
 def test_B6_2xx_without_the_id_in_its_body_is_unavailable(body: bytes) -> None:
-    verdict = forward(customer_id=CustomerId(json="/user/id")).judge(Answer(200, (("user", "x"),), body))
+    verdict = forward(customer_id=CustomerId(json="/user/id")).judge(an_answer(200, (("user", "x"),), body))
     assert (verdict.outcome, verdict.identity) == ("unavailable", None)
 
 
 def test_forward_headers_are_collected_with_repetitions_under_their_configured_names() -> None:
-    answer = Answer(
+    answer = an_answer(
         200, (("x-tier", "gold"), ("x-customer-id", "u"), ("x-other", "no"), ("x-tags", "a"), ("x-tier", "\xe4"), ("x-tags", ""))
     )
     verdict = forward(forward_headers=("X-TAGS", "X-Tier")).judge(answer)
@@ -108,5 +109,5 @@ def test_forward_headers_are_collected_with_repetitions_under_their_configured_n
 
 
 def test_an_identity_is_not_printed() -> None:
-    verdict = forward(forward_headers=("X-Tier",)).judge(Answer(200, (("x-tier", "canary"), ("x-customer-id", "canary"))))
+    verdict = forward(forward_headers=("X-Tier",)).judge(an_answer(200, (("x-tier", "canary"), ("x-customer-id", "canary"))))
     assert "canary" not in repr(verdict) + repr(verdict.check("call"))

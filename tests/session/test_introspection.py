@@ -9,7 +9,7 @@ from gateway.config.model import CustomerId, Introspection
 from gateway.config.values import Secret
 from gateway.session.check import Identity
 from gateway.session.introspection import IntrospectionCheck
-from gateway.upstream import Answer
+from tests.upstream.answers import an_answer
 
 
 def introspection(**keys: Any) -> IntrospectionCheck:
@@ -18,7 +18,7 @@ def introspection(**keys: Any) -> IntrospectionCheck:
 
 
 def judged(value: object, **keys: Any) -> Any:
-    return introspection(**keys).judge(Answer(200, (), json.dumps(value).encode()))
+    return introspection(**keys).judge(an_answer(200, (), json.dumps(value).encode()))
 
 
 def test_the_request_is_that_of_RFC_7662() -> None:
@@ -55,7 +55,7 @@ def test_the_id_may_stand_elsewhere() -> None:
     assert judged({"active": True, "sub": "x", "ext": {"id": "user-2"}}, customer_id=CustomerId(json="/ext/id")).identity == Identity(
         "user-2"
     )
-    answer = Answer(200, (("x-user", "user-3"),), b'{"active": true}')
+    answer = an_answer(200, (("x-user", "user-3"),), b'{"active": true}')
     assert introspection(customer_id=CustomerId(header="X-User")).judge(answer).identity == Identity("user-3")
 
 
@@ -67,7 +67,7 @@ def test_B2_inactive_is_denied_with_the_challenge_of_RFC_6750() -> None:
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 400, 401, 403, 404, 429, 500, 503])
 def test_B5_every_other_status_is_unavailable(status: int) -> None:
-    verdict = introspection().judge(Answer(status, (), b'{"active": true, "sub": "user-1"}'))
+    verdict = introspection().judge(an_answer(status, (), b'{"active": true, "sub": "user-1"}'))
     assert (verdict.outcome, verdict.identity) == ("unavailable", None)
 
 
@@ -98,7 +98,7 @@ def test_B6_what_is_not_a_clear_yes_or_no_is_unavailable(document: object) -> No
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"active": true, "sub": "user', b"\xff"])
 def test_B6_what_is_not_json_is_unavailable(body: bytes) -> None:
-    assert introspection().judge(Answer(200, (), body)).outcome == "unavailable"
+    assert introspection().judge(an_answer(200, (), body)).outcome == "unavailable"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_exp_bounds_the_time_for_which_a_verdict_is_kept(exp: object, expires_at
 
 
 def test_a_huge_exp_is_no_failure() -> None:
-    verdict = introspection().judge(Answer(200, (), b'{"active": true, "sub": "user-1", "exp": %b}' % (b"9" * 400)))
+    verdict = introspection().judge(an_answer(200, (), b'{"active": true, "sub": "user-1", "exp": %b}' % (b"9" * 400)))
     assert verdict.outcome in {"valid", "unavailable"}
 
 

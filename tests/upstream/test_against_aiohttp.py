@@ -8,7 +8,7 @@ import aiohttp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream import Endpoint, Pool, UpstreamError, request_head
+from gateway.upstream import Endpoint, Head, Pool, UpstreamError, request_head
 from tests.upstream.peer import Call, Peer
 
 TOKEN = st.text("abcXYZ019-_", min_size=1, max_size=12).map(lambda text: f"x-{text}".encode())
@@ -69,7 +69,7 @@ async def read_ours(pool: Pool, sent: Sent) -> Result:
         assert connection.reusable is not sent.closes
     finally:
         pool.release(connection)
-    return answer.status, list(answer.headers), answer.body
+    return answer.status, _texts(answer.head), answer.body
 
 
 async def read_streamed(pool: Pool, sent: Sent) -> Result:
@@ -86,7 +86,11 @@ async def read_streamed(pool: Pool, sent: Sent) -> Result:
         assert connection.reusable is not sent.closes
     finally:
         pool.release(connection)
-    return head.status, [(name.decode().lower(), value.decode("latin-1")) for name, value in head.fields], body
+    return head.status, _texts(head), body
+
+
+def _texts(head: Head) -> list[tuple[str, str]]:
+    return [(name.decode().lower(), value.decode("latin-1")) for name, value in head.fields]
 
 
 async def read_reference(client: aiohttp.ClientSession, url: str, sent: Sent) -> Result:

@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.upstream import LAST_CHUNK, Answer, chunk, request_head
+from gateway.upstream import LAST_CHUNK, chunk, request_head
+from tests.upstream.answers import an_answer
 
 
 def test_a_head_is_written_as_it_is_given() -> None:
@@ -41,5 +44,20 @@ def test_chunks_are_framed_and_an_empty_one_is_none() -> None:
 
 
 def test_fields_of_an_answer_are_found_by_name() -> None:
-    answer = Answer(200, (("a", "1"), ("b", "2"), ("a", "3")), b"")
-    assert (answer.get("a"), answer.get("c"), answer.all("a"), answer.all("c")) == ("1", None, ["1", "3"], [])
+    answer = an_answer(200, (("A", "1"), ("b", "2"), ("a", " 3\t"), ("ab", "a: 4"), ("C", "\xe9")), b"")
+    assert (answer.get("a"), answer.get("d"), answer.all("a"), answer.all("d")) == ("1", None, ["1", "3"], [])
+    assert (answer.get("b"), answer.get("ab"), answer.get("c")) == ("2", "a: 4", "\xe9")
+    assert answer.head.fields == ((b"A", b"1"), (b"b", b"2"), (b"a", b"3"), (b"ab", b"a: 4"), (b"C", b"\xe9"))
+
+
+NAMES = st.text("aBc-", min_size=1, max_size=3)
+VALUES = st.text("aBc-: \t\xe9", max_size=4)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=6), NAMES)
+def test_what_is_found_by_name_is_what_the_fields_say(fields: list[tuple[str, str]], name: str) -> None:
+    answer = an_answer(200, fields)
+    found = [value.strip(" \t") for key, value in fields if key.lower() == name.lower()]
+    assert answer.all(name.lower()) == found
+    assert answer.get(name.lower()) == (found[0] if found else None)
+    assert [value.decode("latin-1") for key, value in answer.head.fields if key.decode().lower() == name.lower()] == found
