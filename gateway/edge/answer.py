@@ -11,8 +11,9 @@ from time import time
 from typing import Final, Protocol
 
 import msgspec
-from aiohttp import HttpVersion, HttpVersion11, web
+from aiohttp import HttpVersion, HttpVersion11
 
+from gateway.edge.request import Request
 from gateway.errors import GatewayError, ResultStatus
 
 RETRY_AFTER_SECONDS: Final = 1
@@ -25,30 +26,26 @@ def _date(second: int) -> str:
 
 
 class Reply(Protocol):
-    """What a handler returns: an answer that `prepare` writes, or one that has been written. What aiohttp's server needs stands here.
+    """What a handler returns: an answer that `send` writes, or one that has been written.
 
-    `close` is set before `prepare`; `keep_alive` says afterwards whether the connection goes on, `sent` whether the client had not left
+    `close` is set before `send`; `keep_alive` says afterwards whether the connection goes on, `sent` whether the client had not left
     before all was written, `size` how many bytes of a body were written.
     """
 
     status: int
     close: bool
-    keep_alive: bool | None
+    keep_alive: bool
     sent: bool
     size: int
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    def send(self, request: Request) -> None:
         """Write the answer, if that has not been done."""
-
-    async def write_eof(self) -> None:
-        """Do nothing more."""
 
 
 class Answer:
     """A complete answer held in memory, with its status, its JSON body and extra headers.
 
-    It stands in for aiohttp's StreamResponse, of which the server needs `prepare`, `write_eof` and `keep_alive` only: that class
-    adds headers of its own and costs several times as much. `sent` is False when the client had gone before it was written.
+    `sent` is False when the client had gone before it was written.
     """
 
     __slots__ = ("body", "close", "headers", "keep_alive", "request_id", "sent", "size", "status")
@@ -61,31 +58,23 @@ class Answer:
         self.request_id = request_id
         self.headers = headers
         self.close = close
-        self.keep_alive: bool | None = None
+        self.keep_alive = False
         self.sent = False
         self.size = 0
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Write the whole answer, once, and wait until the client has taken most of it."""
-        if self.keep_alive is not None:
+    def send(self, request: Request) -> None:
+        """Write the whole answer, once."""
+        transport = request.connection.transport
+        if transport is None or transport.is_closing():
             return
         self.keep_alive = request.keep_alive and not self.close
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            self.keep_alive = False
-            return
         body = b"" if request.method == "HEAD" else self.body
         transport.write(self._head(request.version) + body)
         self.sent = True
         self.size = len(body)
-        await request.protocol._drain_helper()  # noqa: SLF001  aiohttp offers no other way to wait for the client
-
-    async def write_eof(self) -> None:
-        """Do nothing more: `prepare` wrote all of it."""
 
     def unasked(self) -> bytes:
         """Return the whole answer as bytes, for a connection on which no request is read: the last thing on it."""
-        self.keep_alive = False
         return self._head(HttpVersion11) + self.body
 
     def _head(self, version: HttpVersion) -> bytes:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
+from aiohttp.web import RequestPayloadError
 
-from gateway.edge.server import Connection
+from gateway.edge.request import Request
 from gateway.errors import GatewayError
 
 DISCARD_SECONDS: Final = 2.0
@@ -44,14 +44,14 @@ class BodyTimeout(GatewayError):
         super().__init__("REQUEST_TIMEOUT", reason)
 
 
-async def read_body(request: web.BaseRequest, limits: BodyLimits) -> bytes:
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """Return the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED for bad framing, or ClientLeft."""
     content = request.content
     try:
         if content.is_eof() and content.exception() is None:  # all of it has arrived: no timer needed
             return _bounded(content.read_nowait(-1), limits.size)
         return await _read_slowly(request, limits)
-    except web.RequestPayloadError as error:
+    except RequestPayloadError as error:
         if request.transport is None:
             raise ClientLeft from error
         raise GatewayError("REQUEST_MALFORMED", "bad body framing") from error
@@ -65,7 +65,7 @@ def _bounded(body: bytes, size: int) -> bytes:
     return body
 
 
-async def _read_slowly(request: web.BaseRequest, limits: BodyLimits) -> bytes:
+async def _read_slowly(request: Request, limits: BodyLimits) -> bytes:
     deadline = _Deadline(request, limits)
     if request.content_length is not None:
         if request.content_length > limits.size:
@@ -82,9 +82,8 @@ async def _read_slowly(request: web.BaseRequest, limits: BodyLimits) -> bytes:
 class _Deadline:
     """When the body has to go on, or to have come, on the loop's clock."""
 
-    def __init__(self, request: web.BaseRequest, limits: BodyLimits) -> None:
-        assert isinstance(request.protocol, Connection)
-        self._connection = request.protocol
+    def __init__(self, request: Request, limits: BodyLimits) -> None:
+        self._connection = request.connection
         self._began = asyncio.get_running_loop().time()
         self._limits = limits
 
@@ -100,7 +99,7 @@ class _Deadline:
         return min(ends, stops)
 
 
-async def _read_announced(request: web.BaseRequest, length: int, deadline: _Deadline) -> bytes:
+async def _read_announced(request: Request, length: int, deadline: _Deadline) -> bytes:
     """Return a body of this length; its pieces wake nobody, however many they are."""
     content = request.content
     begin = content.read_nowait(-1)
@@ -112,14 +111,14 @@ async def _read_announced(request: web.BaseRequest, length: int, deadline: _Dead
     return begin + content.read_nowait(-1)
 
 
-async def _read_piece(request: web.BaseRequest, deadline: _Deadline) -> bytes:
+async def _read_piece(request: Request, deadline: _Deadline) -> bytes:
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline.at()):
                 return await request.content.readany()
 
 
-async def discard_body(request: web.BaseRequest) -> bool:
+async def discard_body(request: Request) -> bool:
     """Read and throw away what is left of a refused request, so that the client sees the answer and not a reset.
 
     At most 2 s or 256 KiB; returns whether the body has ended, so that the connection can be kept.
@@ -129,6 +128,6 @@ async def discard_body(request: web.BaseRequest) -> bool:
         async with asyncio.timeout(DISCARD_SECONDS):
             while not content.is_eof() and read < DISCARD_BYTES:
                 read += len(await content.readany())
-    except (TimeoutError, ConnectionError, web.RequestPayloadError):
+    except (TimeoutError, ConnectionError, RequestPayloadError):
         return False
     return content.is_eof()

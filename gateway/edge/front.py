@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from aiohttp import web
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
@@ -18,8 +17,9 @@ from gateway.edge.answer import Answer, Reply, failure_answer
 from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
+from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
-from gateway.edge.server import SLOW_READER, UNIX, Connection, UnknownMethod
+from gateway.edge.server import SLOW_READER, UNIX, UnknownMethod
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target
 from gateway.errors import GatewayError
@@ -28,7 +28,7 @@ from gateway.telemetry.metrics import Metrics
 PATH_LOGGED: Final = 1024  # characters
 _REJECTED: Final = {"REQUEST_TOO_LARGE": "body_too_large", "REQUEST_TIMEOUT": "body_timeout"}
 
-Handler = Callable[[web.BaseRequest, Exchange], Awaitable[Reply]]
+Handler = Callable[[Request, Exchange], Awaitable[Reply]]
 SdkHandler = Handler
 
 
@@ -42,7 +42,7 @@ class Arrival(Struct, frozen=True, eq=False):
     is_draining: Callable[[], bool]
 
 
-ApiHandler = Callable[[Arrival, web.BaseRequest, Exchange], Awaitable[Reply]]
+ApiHandler = Callable[[Arrival, Request, Exchange], Awaitable[Reply]]
 
 
 class Front:
@@ -79,10 +79,9 @@ class Front:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    async def handle(self, request: web.BaseRequest) -> Reply:
+    async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+        connection = request.connection
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
@@ -98,12 +97,12 @@ class Front:
             self._recorder.record(exchange)
         return answer
 
-    def _receive(self, request: web.BaseRequest, exchange: Exchange) -> Handler:
+    def _receive(self, request: Request, exchange: Exchange) -> Handler:
         """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""
         reason = "bad_request"
         try:
             check_framing(request)
-            if request.raw_path == self._sdk_target and not request._message.upgrade:  # noqa: SLF001  as below
+            if request.raw_path == self._sdk_target and not request.upgrade:
                 exchange.route = SDK.label
                 return self._sdk
             reason = "bad_target"
@@ -114,7 +113,7 @@ class Front:
                 exchange.path = None
                 _last(request)
             return _refusal(error)
-        if request._message.upgrade:  # noqa: SLF001  aiohttp tells it nowhere else
+        if request.upgrade:
             _last(request)  # what follows may be meant for another protocol (faults A15)
         if arrival.match.is_sdk:
             exchange.path = None
@@ -123,11 +122,11 @@ class Front:
             return _not_found
         return partial(self._api, arrival)
 
-    def _arrive(self, request: web.BaseRequest, exchange: Exchange) -> Arrival:
+    def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
         asked = target.parse(request.raw_path, method=request.method, host=host)
         headers = request.raw_headers
-        scheme = "https" if request.protocol.ssl_context else "http"
+        scheme = "https" if request.connection.is_secure else "http"
         peer = None if exchange.client == UNIX else exchange.client
         caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
         exchange.client = caller.address or UNIX
@@ -169,7 +168,7 @@ class Front:
 
         return refuse
 
-    async def _answer(self, handler: Handler, request: web.BaseRequest, exchange: Exchange) -> Reply:
+    async def _answer(self, handler: Handler, request: Request, exchange: Exchange) -> Reply:
         try:
             return await handler(request, exchange)
         except GatewayError as error:
@@ -185,15 +184,16 @@ class Front:
             exchange.reason, exchange.failure = "internal error", "INTERNAL_ERROR"
             return failure_answer(GatewayError("INTERNAL_ERROR", "internal error"), exchange.request_id, close=True)
 
-    async def _send(self, request: web.BaseRequest, exchange: Exchange, answer: Reply) -> None:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+    async def _send(self, request: Request, exchange: Exchange, answer: Reply) -> None:
+        connection = request.connection
         refused_unread = not request.content.is_eof()
         unasked = refused_unread and expects_continue(request)
         answer.close = answer.close or self.draining or unasked or connection.is_last
         exchange.status = answer.status
         try:
-            await answer.prepare(request)
+            answer.send(request)
+            if connection.writing_paused:
+                await connection.drain()
         except ConnectionError:
             answer.sent = False
         exchange.bytes_out += answer.size
@@ -219,21 +219,19 @@ class Front:
             self.idle.set()
 
 
-async def _not_found(_request: web.BaseRequest, _exchange: Exchange) -> Answer:
+async def _not_found(_request: Request, _exchange: Exchange) -> Answer:
     raise GatewayError("NOT_FOUND", "no route")
 
 
 def _refusal(error: GatewayError) -> Handler:
-    async def refuse(_request: web.BaseRequest, _exchange: Exchange) -> Answer:
+    async def refuse(_request: Request, _exchange: Exchange) -> Answer:
         raise error
 
     return refuse
 
 
-def _last(request: web.BaseRequest) -> None:
-    connection = request.protocol
-    assert isinstance(connection, Connection)
-    connection.is_last = True
+def _last(request: Request) -> None:
+    request.connection.is_last = True
 
 
 def loggable_path(path: str) -> str:
@@ -241,12 +239,12 @@ def loggable_path(path: str) -> str:
     return path[:PATH_LOGGED]
 
 
-def expects_continue(request: web.BaseRequest) -> bool:
+def expects_continue(request: Request) -> bool:
     """Whether the client waits for `100 Continue` before it sends its body (RFC 9110, 10.1.1)."""
     return request.version >= (1, 1) and request.headers.get("Expect", "").strip().lower() == "100-continue"
 
 
-def send_continue(request: web.BaseRequest) -> None:
+def send_continue(request: Request) -> None:
     """Ask for the body of a request that waits for it. The server itself never does: the session is checked first."""
     transport = request.transport
     if transport is not None and not request.content.is_eof() and expects_continue(request):

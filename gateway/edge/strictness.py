@@ -9,8 +9,7 @@ Transfer-Encoding in HTTP/1.0, a Host that is none. All of this is pure.
 import re
 from typing import Final
 
-from aiohttp import web
-
+from gateway.edge.request import Request
 from gateway.edge.target import is_host
 from gateway.errors import GatewayError
 
@@ -31,7 +30,7 @@ def is_proxy_header(data: bytes) -> bool:
     return data.startswith((b"PROXY ", b"\r\n\r\n\x00\r\nQUIT\n"))
 
 
-def check_framing(request: web.BaseRequest) -> None:
+def check_framing(request: Request) -> None:
     """Raise REQUEST_MALFORMED for a head that is not one HTTP/1.0 or 1.1 request to one host with one framing."""
     if request.version not in _VERSIONS:
         raise _malformed("version")

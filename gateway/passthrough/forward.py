@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from aiohttp import web
-
 from gateway.edge.body import ClientLeft
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival, expects_continue, loggable_path
+from gateway.edge.request import Request
 from gateway.edge.routing import upstream_target
-from gateway.edge.server import Connection as ClientConnection
 from gateway.errors import GatewayError
 from gateway.passthrough.deadline import Deadline
 from gateway.passthrough.failure import failure_of
@@ -41,7 +39,7 @@ class Forward:
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        request: Request,
         exchange: Exchange,
         arrival: Arrival,
         way: Way,
@@ -51,8 +49,6 @@ class Forward:
         is_upgrade: bool,
         on_answered: Callable[[], None],
     ) -> None:
-        client = request.protocol
-        assert isinstance(client, ClientConnection)
         self._way = way
         self._request = request
         self._exchange = exchange
@@ -61,7 +57,7 @@ class Forward:
         self._identity = identity
         self._is_upgrade = is_upgrade
         self._on_answered = on_answered
-        self._client = client
+        self._client = request.connection
         self._reply = Streamed(request)
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._expired)

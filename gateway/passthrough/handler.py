@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final, Protocol
 
-from aiohttp import web
-
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
+from gateway.edge.request import Request
 from gateway.edge.routes import Route
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
@@ -57,7 +56,7 @@ class Passthrough:
         self._end = end
         self._subject_header = subject_header.encode() if subject_header is not None else None
 
-    async def handle(self, arrival: Arrival, request: web.BaseRequest, exchange: Exchange) -> Streamed:
+    async def handle(self, arrival: Arrival, request: Request, exchange: Exchange) -> Streamed:
         """Return the answer, which has been written. Raises GatewayError and ClientLeft where none has been begun."""
         route = arrival.match.route
         assert route is not None
@@ -75,7 +74,7 @@ class Passthrough:
         forward = Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade, on_answered=self._end)
         return await forward.run()
 
-    async def _identity(self, route: Route, request: web.BaseRequest, exchange: Exchange) -> list[Field]:
+    async def _identity(self, route: Route, request: Request, exchange: Exchange) -> list[Field]:
         """Return the fields that tell the upstream who is calling: none where nobody is and need not be."""
         begun = monotonic()
         check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)

@@ -6,8 +6,7 @@ Other protocols (h2c) are not offered: such a request goes on without its Upgrad
 import re
 from typing import Final
 
-from aiohttp import web
-
+from gateway.edge.request import Request
 from gateway.errors import GatewayError
 
 WEBSOCKET: Final = b"websocket"
@@ -15,20 +14,19 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes
 _VERSION: Final = re.compile(r"[0-9]{1,3}")
 
 
-def asks_for_websocket(request: web.BaseRequest) -> bool:
+def asks_for_websocket(request: Request) -> bool:
     """Whether a request is the handshake of a WebSocket. Raises REQUEST_MALFORMED for one that is none though it says so."""
-    message = request._message  # noqa: SLF001  aiohttp tells these two nowhere else
-    if not message.upgrade or request.version < (1, 1):
+    if not request.upgrade or request.version < (1, 1):
         return False
     if [value.lower() for value in request.headers.getall("Upgrade", ())] != ["websocket"]:
         return False
-    if request.method != "GET" or message.chunked or request.headers.get("Content-Length", "0").strip("0"):
+    if request.method != "GET" or request.chunked or request.headers.get("Content-Length", "0").strip("0"):
         raise GatewayError("REQUEST_MALFORMED", "WebSocket handshake with a body or by another method than GET")
     if not (_is_one(request, "Sec-WebSocket-Key", _KEY) and _is_one(request, "Sec-WebSocket-Version", _VERSION)):
         raise GatewayError("REQUEST_MALFORMED", "WebSocket handshake without a sound key and version")
     return True
 
 
-def _is_one(request: web.BaseRequest, name: str, form: re.Pattern[str]) -> bool:
+def _is_one(request: Request, name: str, form: re.Pattern[str]) -> bool:
     values = request.headers.getall(name, ())
     return len(values) == 1 and form.fullmatch(values[0]) is not None

@@ -8,10 +8,8 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import web
-
 from gateway.edge.body import ClientLeft
-from gateway.edge.server import Connection
+from gateway.edge.request import Request
 from gateway.passthrough.framing import Framing, answer_bytes, answer_framing, answer_framing_fields
 from gateway.passthrough.headers import HeaderRules, for_client
 from gateway.upstream.message import SWITCHING_PROTOCOLS, Field, Head
@@ -29,15 +27,13 @@ class Streamed:
 
     __slots__ = ("_connection", "_framing", "_request", "close", "has_begun", "keep_alive", "sent", "size", "status")
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        self._connection = connection
+    def __init__(self, request: Request) -> None:
+        self._connection = request.connection
         self._request = request
         self._framing = Framing.NONE
         self.status = 0
         self.close = False
-        self.keep_alive: bool | None = None
+        self.keep_alive = False
         self.sent = True
         self.size = 0
         self.has_begun = False
@@ -94,7 +90,7 @@ class Streamed:
     async def drain(self) -> None:
         """Wait until the client has taken all. Raises ClientLeft."""
         try:
-            await self._connection._drain_helper()  # noqa: SLF001  aiohttp offers no other way to wait for the client
+            await self._connection.drain()
         except ConnectionError:
             raise ClientLeft from None
         if self._connection.transport is None:
@@ -118,15 +114,9 @@ class Streamed:
             raise ClientLeft
         transport.write(data)
 
-    # What the server asks for.
-
-    async def prepare(self, request: web.BaseRequest) -> None:
+    def send(self, request: Request) -> None:
         """Take whether the connection goes on; all has been written."""
-        if self.keep_alive is None:
-            self.keep_alive = request.keep_alive and not self.close
-
-    async def write_eof(self) -> None:
-        """Do nothing more."""
+        self.keep_alive = request.keep_alive and not self.close
 
 
 def _connection_fields(*, keeps_alive: bool, is_http_1_0: bool) -> list[Field]:

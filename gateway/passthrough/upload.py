@@ -3,10 +3,11 @@
 import asyncio
 from typing import Final
 
-from aiohttp import web
+from aiohttp.web import RequestPayloadError
 from msgspec import Struct
 
 from gateway.edge.body import BodyTimeout, BodyTooLarge, ClientLeft
+from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.errors import GatewayError
 from gateway.passthrough.framing import Framing
@@ -23,27 +24,26 @@ class Body(Struct, frozen=True):
     whole: bytes | None
 
 
-def announced_body(request: web.BaseRequest, max_body: int) -> Body:
+def announced_body(request: Request, max_body: int) -> Body:
     """Return what is known of the body of a request. Raises BodyTooLarge where that is too large, REQUEST_MALFORMED and ClientLeft."""
     declared = request.headers.get("Content-Length")
     length = int(declared) if declared is not None else None
     if length is not None and length > max_body:
         raise BodyTooLarge
-    is_chunked = request._message.chunked  # noqa: SLF001  aiohttp tells it nowhere else
-    if not is_chunked and not length:
+    if not request.chunked and not length:
         return Body(Framing.NONE, length, b"")
     content = request.content
     whole = None
     if content.is_eof() and content.exception() is None:
         whole = content.read_nowait(-1)
         _bound(len(whole), max_body)
-    return Body(Framing.CHUNKED if is_chunked else Framing.LENGTH, length, whole)
+    return Body(Framing.CHUNKED if request.chunked else Framing.LENGTH, length, whole)
 
 
 class Upload:
     """A body that is still coming, on its way to the upstream. Times are seconds."""
 
-    def __init__(self, request: web.BaseRequest, framing: Framing, *, max_body: int, idle_timeout: float, write_timeout: float) -> None:
+    def __init__(self, request: Request, framing: Framing, *, max_body: int, idle_timeout: float, write_timeout: float) -> None:
         self._request = request
         self._framing = framing
         self._max_body = max_body
@@ -73,7 +73,7 @@ class Upload:
                 return await self._request.content.readany()
         except TimeoutError:
             raise BodyTimeout("body stopped") from None
-        except web.RequestPayloadError as error:
+        except RequestPayloadError as error:
             if self._request.transport is None:
                 raise ClientLeft from error
             raise GatewayError("REQUEST_MALFORMED", "bad body framing") from error

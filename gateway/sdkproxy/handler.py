@@ -7,8 +7,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from aiohttp import web
-
 from gateway.alipayplus.client import Call, Client
 from gateway.alipayplus.messages import Response
 from gateway.alipayplus.results import DOCUMENTED, Result
@@ -16,6 +14,7 @@ from gateway.edge.answer import Answer, result_body
 from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
+from gateway.edge.request import Request
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
 from gateway.session import Identity, Sessions, identity_or_refusal
@@ -55,7 +54,7 @@ class SdkProxy:
         self._end = end
         self._now = now
 
-    async def handle(self, request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def handle(self, request: Request, exchange: Exchange) -> Answer:
         """Return the answer to the app. Raises GatewayError for every refusal and every failure."""
         sdk = exchange.sdk = SdkRecord()
         try:
@@ -73,7 +72,7 @@ class SdkProxy:
             self._note_failure(sdk, "INTERNAL_ERROR")
             raise
 
-    async def _handle(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
+    async def _handle(self, request: Request, exchange: Exchange, sdk: SdkRecord) -> Answer:
         size = self._refuse_by_head(request)
         self._begin(size)
         try:
@@ -81,7 +80,7 @@ class SdkProxy:
         finally:
             self._end(size)
 
-    async def _execute(self, request: web.BaseRequest, exchange: Exchange, sdk: SdkRecord) -> Answer:
+    async def _execute(self, request: Request, exchange: Exchange, sdk: SdkRecord) -> Answer:
         identity = await self._check_session(request, exchange)
         sdk.customer = self._customer_hash(identity.customer_id)
         send_continue(request)
@@ -102,7 +101,7 @@ class SdkProxy:
         self._note_failure(sdk, error.failure.code)
         return error
 
-    def _refuse_by_head(self, request: web.BaseRequest) -> int:
+    def _refuse_by_head(self, request: Request) -> int:
         """Return how large the body may be."""
         if request.raw_path.partition("?")[0] != self.target:
             raise GatewayError("NOT_FOUND", "no such SDK path")
@@ -120,7 +119,7 @@ class SdkProxy:
             raise BodyTooLarge
         return size
 
-    async def _check_session(self, request: web.BaseRequest, exchange: Exchange) -> Identity:
+    async def _check_session(self, request: Request, exchange: Exchange) -> Identity:
         begun = self._now()
         check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
         exchange.note_session(begun, self._now(), check.outcome, check.source, check.status)

@@ -50,7 +50,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         """Return all values of a field in their order. `name` is in lower case."""
         lowered, line = self.lowered, b"\r\n%b:" % name
         at = lowered.find(line)
-        values = []
+        values: list[bytes] = []
         while at >= 0:
             begin = at + len(line)
             end = lowered.find(b"\r\n", begin)

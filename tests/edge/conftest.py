@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
-from aiohttp import web
 
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.front import Front, SdkHandler, send_continue
+from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
@@ -30,7 +30,7 @@ class Lines:
         self.lines.append(msgspec.to_builtins(line))
 
 
-async def echo(request: web.BaseRequest, exchange: Exchange) -> Answer:
+async def echo(request: Request, exchange: Exchange) -> Answer:
     """Answer with the body's length, as the SDK handler would: the session first, then 100, then the body."""
     send_continue(request)
     body = await read_body(request, BodyLimits(4096, 0.2, 0.5))

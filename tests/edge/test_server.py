@@ -3,11 +3,12 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import http_parser, web
+from aiohttp import http_parser
 
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
 from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
 from gateway.edge.server import ParserMissing, require_c_parser
 from gateway.errors import GatewayError
 
@@ -139,7 +140,7 @@ async def test_A8_a_body_that_stops_or_drips_is_408_and_closed(start_edge: Any, 
 async def test_A11_a_client_that_leaves_in_its_body_is_logged_as_such(start_edge: Any) -> None:
     entered = asyncio.Event()
 
-    async def enter(request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def enter(request: Request, exchange: Exchange) -> Answer:
         entered.set()
         await read_body(request, BodyLimits(4096, 5, 5))
         return Answer(200, b"{}", exchange.request_id)
@@ -173,7 +174,7 @@ async def test_A16_a_refusal_comes_without_100_and_closes(start_edge: Any) -> No
 
 @pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH"])
 async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edge: Any, method: str) -> None:
-    async def refuse(request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def refuse(request: Request, exchange: Exchange) -> Answer:
         raise GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", "POST"),))
 
     edge = await start_edge(refuse)
@@ -209,7 +210,7 @@ async def write_on(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_bug_is_answered_without_a_word_about_it(start_edge: Any) -> None:
-    async def broken(request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def broken(request: Request, exchange: Exchange) -> Answer:
         raise KeyError("secret-of-the-client")
 
     edge = await start_edge(broken)
@@ -252,7 +253,7 @@ async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them
     """Looks into aiohttp, which may change: a connection with a request under way must never count as idle."""
     go_on, entered = asyncio.Event(), asyncio.Event()
 
-    async def wait(request: web.BaseRequest, exchange: Exchange) -> Answer:
+    async def wait(request: Request, exchange: Exchange) -> Answer:
         entered.set()
         await go_on.wait()
         return Answer(200, b"{}", exchange.request_id)

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiohttp import web
 
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
+from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.errors import GatewayError
 from gateway.server.acceptor import Acceptor, Admit
@@ -42,10 +42,10 @@ class Lines:
         self.lines.append(msgspec.to_builtins(line))
 
 
-async def tell(request: web.BaseRequest, exchange: Exchange) -> Answer:
+async def tell(request: Request, exchange: Exchange) -> Answer:
     """Answer with the client's address, the scheme, and the body's length; with as many bytes more as the query of the path asks for."""
     body = await read_body(request, BodyLimits(1 << 24, 5, 30))
-    told = {"client": exchange.client, "secure": request.secure, "subject": exchange.subject, "length": len(body)}
+    told = {"client": exchange.client, "secure": request.connection.is_secure, "subject": exchange.subject, "length": len(body)}
     more = int(request.headers.get("X-More", "0"))
     return Answer(200, json.dumps(told | ({"more": "x" * more} if more else {})).encode(), exchange.request_id)
 
@@ -66,7 +66,7 @@ class Rig:
         connections: int = 100,
         sockets: Sequence[socket.socket] = (),
         admission: Admit | None = None,
-        handler: Callable[[web.BaseRequest, Exchange], Awaitable[Answer]] = tell,
+        handler: Callable[[Request, Exchange], Awaitable[Answer]] = tell,
         limits: ServerLimits | None = None,
     ) -> None:
         self.sockets = tuple(sockets) or (listening(),)

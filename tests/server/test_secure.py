@@ -160,7 +160,7 @@ async def test_reading_pauses_at_the_socket(start_rig: StartRig, tls: ssl.SSLCon
     client.writer.write(f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n".encode())
     assert not await taken(client.writer, 100_000_000)
     [connection] = rig.edge.connections
-    held = connection._current_request.content.total_bytes  # type: ignore[union-attr]
+    held = connection._request.content.total_bytes  # type: ignore[union-attr]
     assert held <= 64 * 1024
     client.writer.transport.abort()
     go_on.set()
