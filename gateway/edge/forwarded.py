@@ -7,9 +7,10 @@ from here. Identifiers that begin here are arguments.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.edge.target import is_host
 
@@ -45,8 +46,7 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, gc=False):
     """Who is calling.
 
     `address` is the client's (empty if unknown: a unix socket), `chain` the addresses that the request came by, the client's first and the
@@ -59,15 +59,13 @@ class Caller:
     host: str
     is_trusted: bool
 
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Return X-Forwarded-For, -Proto, -Host and X-Real-IP for the upstream; what is not known is left out."""
-        values = (
-            (b"X-Forwarded-For", ", ".join(self.chain)),
-            (b"X-Forwarded-Proto", self.proto),
-            (b"X-Forwarded-Host", self.host),
-            (b"X-Real-IP", self.address),
-        )
-        return [(name, value.encode("latin-1")) for name, value in values if value]
+    @property
+    def block(self) -> bytes:
+        """X-Forwarded-For, -Proto, -Host and X-Real-IP for the upstream, each as CRLF and a line; what is not known is left out."""
+        address, host = self.address, self.host
+        lines = f"\r\nX-Forwarded-For: {', '.join(self.chain)}" if self.chain else ""
+        lines += f"\r\nX-Forwarded-Proto: {self.proto}\r\nX-Forwarded-Host: {host}" if host else f"\r\nX-Forwarded-Proto: {self.proto}"
+        return (f"{lines}\r\nX-Real-IP: {address}" if address else lines).encode("ascii")
 
 
 def caller(headers: Fields, trusted: TrustedProxies, *, peer: str | None, scheme: str, host: str) -> Caller:
@@ -98,8 +96,7 @@ def request_id(headers: Fields, *, is_trusted: bool, fresh: str) -> str:
     return values[0] if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else fresh
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True, gc=False):
     """A place in a trace (W3C Trace Context, level 1): the span that is sent on, and the caller's (empty if the trace begins here)."""
 
     trace_id: str
@@ -111,12 +108,13 @@ class Trace:
     @property
     def traceparent(self) -> str:
         """The value for what is sent on."""
-        return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
 
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Return traceparent, and tracestate if there is one."""
-        fields = [(b"traceparent", self.traceparent.encode())]
-        return [*fields, (b"tracestate", self.tracestate.encode())] if self.tracestate else fields
+    @property
+    def block(self) -> bytes:
+        """Traceparent, and tracestate if there is one, each as CRLF and a line."""
+        line = f"\r\ntraceparent: {self.traceparent}"
+        return (f"{line}\r\ntracestate: {self.tracestate}" if self.tracestate else line).encode("ascii")
 
 
 def trace(headers: Fields, *, is_trusted: bool, trace_id: str, span_id: str, is_sampled: bool = False) -> Trace:

@@ -5,7 +5,7 @@ leaves and a request body that fails abort the exchange with the upstream, an up
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -15,16 +15,15 @@ from gateway.edge.front import Arrival, expects_continue, loggable_path
 from gateway.edge.request import Request
 from gateway.edge.routing import upstream_target
 from gateway.errors import GatewayError
-from gateway.passthrough.deadline import Deadline
 from gateway.passthrough.failure import failure_of
-from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_fields
+from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_block
 from gateway.passthrough.handshake import WEBSOCKET
 from gateway.passthrough.headers import host_value
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.upload import Body, Upload
 from gateway.passthrough.way import Way
-from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Field, Head, Lease, Outcome, Unreachable, UpstreamError
+from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Head, Lease, Outcome, Unreachable, UpstreamError
 from gateway.upstream.message import SWITCHING_PROTOCOLS
 from gateway.upstream.retry import may_repeat
 
@@ -45,7 +44,7 @@ class Forward:
         way: Way,
         *,
         body: Body,
-        identity: Sequence[Field],
+        identity: bytes,
         is_upgrade: bool,
         on_answered: Callable[[], None],
     ) -> None:
@@ -60,7 +59,6 @@ class Forward:
         self._client = request.connection
         self._reply = Streamed(request)
         self._loop = asyncio.get_running_loop()
-        self._deadline = Deadline(self._expired)
         self._upload: asyncio.Task[None] | None = None
         self._waits_for_continue = body.whole is None and expects_continue(request)
         self._upstream: Connection | None = None
@@ -91,12 +89,13 @@ class Forward:
     async def _attempt(self, lease: Lease) -> bool:
         """Do all of it; False when it is to be done again."""
         self._outcome = "ok"
+        connection = lease.connection
         try:
-            await self._exchange_with(lease)
+            await self._exchange_with(lease, connection)
         except UpstreamError as error:
             if self._failure is None:
-                self._judge(error, lease.connection)
-                if self._may_repeat(error, lease.connection) and self._way.upstream.may_repeat(lease):
+                self._judge(error, connection)
+                if self._may_repeat(error, connection) and self._way.upstream.may_repeat(lease):
                     self._failure = None
                     return False
             self._break_off(error)
@@ -105,7 +104,7 @@ class Forward:
             self._break_off(error)
         finally:
             self._upstream = None
-            self._deadline.end()
+            connection.deadline.clear()
             self._way.upstream.release(lease, self._outcome)
         return True
 
@@ -119,38 +118,37 @@ class Forward:
         self._upstream = lease.connection
         return lease
 
-    async def _exchange_with(self, lease: Lease) -> None:
+    async def _exchange_with(self, lease: Lease, connection: Connection) -> None:
         if self._client.transport is None:
             raise ClientLeft
-        connection = lease.connection
         connection.start(self._request.method, upgrade=self._is_upgrade)
-        if self._body.whole is None:
-            await self._send_and_answer(connection, self._head(lease))
-        else:
-            connection.send(b"".join((self._head(lease), *self._body.framing.pack(self._body.whole, is_last=True))))
-            connection.finish()
-            self._deadline.set(self._way.timeouts.response)
-            await self._answer(connection)
+        head, body = self._head(lease), self._body
+        if body.whole is None:
+            await self._send_and_answer(connection, head)
+            return
+        connection.send(head if body.framing is Framing.NONE else b"".join((head, *body.framing.pack(body.whole, is_last=True))))
+        connection.finish()
+        connection.deadline.set(self._way.timeouts.response, self._expired)
+        await self._answer(connection)
 
     def _head(self, lease: Lease) -> bytes:
         request, arrival, way = self._request, self._arrival, self._way
         route = arrival.match.route
         assert route is not None
-        host = request.headers.get("Host", "").encode("ascii")
-        fields = way.request_headers.build(
+        caller = arrival.caller
+        block = way.request_headers.build(
             request.raw_headers,
-            host=host_value(way.host_header, host, lease.endpoint.authority.encode()),
-            context=[*arrival.caller.fields(), (b"X-Request-Id", self._exchange.request_id.encode()), *arrival.trace.fields()],
+            host=host_value(way.host_header, request.headers.get("Host", "").encode("ascii"), lease.endpoint.authority.encode()),
+            context=b"".join((caller.block, b"\r\nX-Request-Id: ", self._exchange.request_id.encode(), arrival.trace.block)),
             identity=self._identity,
-            is_trusted=arrival.caller.is_trusted,
+            is_trusted=caller.is_trusted,
             upgrade=WEBSOCKET if self._is_upgrade else None,
             keeps_expect=self._waits_for_continue,
         )
-        fields += request_framing_fields(self._body.framing, self._body.length)
         target = upstream_target(route, arrival.target)
         if self._exchange.is_sampled:
             self._exchange.peer_url = lease.endpoint.url(loggable_path(target.partition("?")[0]))
-        return request_bytes(request.method, target, fields)
+        return request_bytes(request.method, target, block, request_framing_block(self._body.framing, self._body.length))
 
     # The request body while it comes.
 
@@ -185,7 +183,7 @@ class Forward:
             self._give_up(error, "abandoned")
         else:
             if not self._reply.has_begun:
-                self._deadline.set(timeouts.response)
+                connection.deadline.set(timeouts.response, self._expired)
 
     @property
     def _is_uploading(self) -> bool:
@@ -204,7 +202,7 @@ class Forward:
         while head.interim:
             self._pass_interim(head)
             head = await connection.read_head()
-        self._deadline.clear()
+        connection.deadline.clear()
         self._heard = True
         self._waits_for_continue = False
         self._note_answered()
@@ -214,7 +212,9 @@ class Forward:
             return
         if self._upload is not None and head.status >= _FIRST_ERROR:
             self._upload.cancel()  # it is not going to be read (RFC 9112, 9.5)
-        await self._relay(connection, head)
+        self._begin(connection, head)
+        if not connection.complete:
+            await self._relay(connection)
 
     def _pass_interim(self, head: Head) -> None:
         if head.status == _CONTINUE:
@@ -223,10 +223,10 @@ class Forward:
             self._heard = True
             self._reply.interim(head, self._way.response_rules)
 
-    async def _relay(self, connection: Connection, head: Head) -> None:
-        reply = self._reply
+    def _begin(self, connection: Connection, head: Head) -> None:
+        """Pass on the head, and what has come of the body."""
         keeps_alive = not (self._is_uploading or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
-        reply.begin(
+        self._reply.begin(
             head,
             self._way.response_rules,
             self._exchange.request_id,
@@ -235,12 +235,16 @@ class Forward:
             keeps_alive=keeps_alive,
             upgrade=_upgrade(head) if head.status == _UPGRADE_REQUIRED else None,
         )
+
+    async def _relay(self, connection: Connection) -> None:
+        """Pass on the rest of the body as it comes."""
+        reply, idle = self._reply, self._way.timeouts.idle
         while not connection.complete:
             if reply.is_held:
                 await self._wait_for_client(connection)
-            self._deadline.set(self._way.timeouts.idle)
+            connection.deadline.set(idle, self._expired)
             body = await connection.read_body()
-            self._deadline.clear()
+            connection.deadline.clear()
             reply.write(body, is_last=connection.complete)
 
     async def _wait_for_client(self, connection: Connection) -> None:
@@ -329,4 +333,4 @@ class Forward:
 
 
 def _upgrade(head: Head) -> bytes:
-    return b", ".join([value for name, value in head.fields if name.lower() == b"upgrade"])
+    return b", ".join(head.all(b"upgrade"))

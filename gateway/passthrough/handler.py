@@ -13,12 +13,12 @@ from gateway.edge.request import Request
 from gateway.edge.routes import Route
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
+from gateway.passthrough.headers import block_of
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.upload import announced_body
 from gateway.passthrough.way import Way
 from gateway.session import Check, Identity, RawHeaders, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream import Field
 
 ANONYMOUS: Final = ("missing", "denied")
 
@@ -65,27 +65,29 @@ class Passthrough:
         is_upgrade = asks_for_websocket(request)
         self._begin()
         try:
-            identity = await self._identity(route, request, exchange) if route.session != "none" else []
+            identity = await self._identity(route, request, exchange) if route.session != "none" else b""
         except BaseException:
             self._end()
             raise
         if self._subject_header is not None and exchange.subject is not None:
-            identity.append((self._subject_header, exchange.subject.encode("ascii")))
+            identity += block_of([(self._subject_header, exchange.subject.encode("ascii"))])
         forward = Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade, on_answered=self._end)
         return await forward.run()
 
-    async def _identity(self, route: Route, request: Request, exchange: Exchange) -> list[Field]:
-        """Return the fields that tell the upstream who is calling: none where nobody is and need not be."""
+    async def _identity(self, route: Route, request: Request, exchange: Exchange) -> bytes:
+        """Return the block that tells the upstream who is calling: none where nobody is and need not be."""
         begun = monotonic()
         check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
         exchange.note_session(begun, monotonic(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         if route.session == "optional" and check.outcome in ANONYMOUS:
-            return []
-        return identity_fields(self._identity_header, identity_or_refusal(check))
+            return b""
+        return identity_block(self._identity_header, identity_or_refusal(check))
 
 
-def identity_fields(header: bytes, identity: Identity) -> list[Field]:
-    """Return the identity as header fields: the customer id, and what else the auth service gave."""
-    more = [(name.encode("ascii"), value.encode("latin-1")) for name, value in identity.headers]
-    return [(header, identity.customer_id.encode("ascii")), *more]
+def identity_block(header: bytes, identity: Identity) -> bytes:
+    """Return the identity as a block of fields: the customer id, and what else the auth service gave."""
+    fields = [(header, identity.customer_id.encode("ascii"))]
+    if identity.headers:
+        fields += [(name.encode("ascii"), value.encode("latin-1")) for name, value in identity.headers]
+    return block_of(fields)

@@ -10,11 +10,10 @@ from typing import Final
 
 from gateway.edge.body import ClientLeft
 from gateway.edge.request import Request
-from gateway.passthrough.framing import Framing, answer_bytes, answer_framing, answer_framing_fields
+from gateway.passthrough.framing import Framing, answer_bytes, answer_framing, answer_framing_block
 from gateway.passthrough.headers import HeaderRules, for_client
-from gateway.upstream.message import SWITCHING_PROTOCOLS, Field, Head
+from gateway.upstream.message import SWITCHING_PROTOCOLS, Head
 
-REQUEST_ID: Final = b"x-request-id"
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -41,7 +40,7 @@ class Streamed:
     def interim(self, head: Head, rules: HeaderRules) -> None:
         """Pass a 1xx on, to clients that know of them (RFC 9110, 15.2)."""
         if self._request.version >= (1, 1):
-            self._send(answer_bytes(head.status, head.reason, for_client(head.fields, rules)))
+            self._send(answer_bytes(head.status, head.reason, for_client(head, rules)))
 
     def begin(
         self,
@@ -54,19 +53,15 @@ class Streamed:
         keeps_alive: bool,
         upgrade: bytes | None = None,
     ) -> None:
-        """Write the head, and what has come of the body, which may be all of it. Raises AnswerInvalid for a head that cannot go on."""
+        """Write the head, and what has come of the body, which may be all of it. Raises ClientLeft."""
         is_http_1_0 = self._request.version < (1, 1)
-        framing = answer_framing(head, is_http_1_0=is_http_1_0)
+        framing = self._framing = answer_framing(head, is_http_1_0=is_http_1_0)
         self.close = not keeps_alive or framing is Framing.CLOSE
-        ours = () if REQUEST_ID in [name.lower() for name, _ in head.fields] else ((b"X-Request-Id", request_id.encode()),)
-        fields = for_client(head.fields, rules, ours=ours, upgrade=upgrade)
-        fields += answer_framing_fields(head, framing)
-        if head.status != SWITCHING_PROTOCOLS:
-            fields += _connection_fields(keeps_alive=not self.close, is_http_1_0=is_http_1_0)
-        written = answer_bytes(head.status, head.reason, fields)
+        goes_on = b"" if head.status == SWITCHING_PROTOCOLS else _connection_block(keeps_alive=not self.close, is_http_1_0=is_http_1_0)
+        block = for_client(head, rules, request_id=request_id.encode(), upgrade=upgrade)
+        written = answer_bytes(head.status, head.reason, block, answer_framing_block(head, framing), goes_on)
         self.status = head.status
         self.has_begun = True
-        self._framing = framing
         self.size = len(body)
         self._send(written if framing is Framing.NONE else b"".join((written, *framing.pack(body, is_last=is_whole))))
 
@@ -119,7 +114,7 @@ class Streamed:
         self.keep_alive = request.keep_alive and not self.close
 
 
-def _connection_fields(*, keeps_alive: bool, is_http_1_0: bool) -> list[Field]:
+def _connection_block(*, keeps_alive: bool, is_http_1_0: bool) -> bytes:
     if not keeps_alive:
-        return [(b"Connection", b"close")]
-    return [(b"Connection", b"keep-alive")] if is_http_1_0 else []
+        return b"\r\nConnection: close"
+    return b"\r\nConnection: keep-alive" if is_http_1_0 else b""

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from gateway.upstream.deadline import Deadline
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
@@ -24,7 +25,8 @@ class Connection(asyncio.BufferedProtocol):
 
     Whole: `await exchange(...)`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head` (repeatedly
     while it is interim) and `read_body` until it returns nothing. Whoever leaves an exchange before its end calls `abort`.
-    `sent` tells of the latest exchange whether a byte of it was given to the transport; `reused` is set by the pool.
+    `sent` tells of the latest exchange whether a byte of it was given to the transport; `reused` is set by the pool. `deadline` is for
+    whoever uses the connection, and cleared when an exchange ends.
     """
 
     opened_at = 0.0
@@ -38,6 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
+        self.deadline = Deadline()
         self._parser = AnswerParser()
         self._whole = False
         self._finished = True
@@ -84,16 +87,15 @@ class Connection(asyncio.BufferedProtocol):
         self.send(head + body)
         self._finished = True
         parser = self._parser
-        timer = self._loop.call_later(timeout, self._expire) if timeout is not None else None
+        if timeout is not None:
+            self.deadline.set(timeout, self._expire)
         try:
             while not parser.complete and self._error is None:
                 await self._wait()
         except BaseException:
             self.abort()
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
+        self.deadline.clear()
         return self._answer()
 
     def _expire(self) -> None:
@@ -186,12 +188,14 @@ class Connection(asyncio.BufferedProtocol):
         if leftover is None:
             raise RuntimeError("there was no 101")
         self._pause()
+        self.deadline.end()
         self._error = ConnectionLost("handed over")
         self._on_lost(self)
         return self._transport, leftover
 
     def abort(self) -> None:
         """Close at once; what is still to be sent is dropped."""
+        self.deadline.clear()
         self._fail(ConnectionLost("closed by this side"))
 
     def _fail(self, error: UpstreamError) -> None:
@@ -273,6 +277,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""
+        self.deadline.end()
         if self._error is None:
             self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
         self._on_lost(self)

@@ -9,6 +9,12 @@ TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
 
 
+def fields_of(block: bytes) -> list[tuple[bytes, bytes]]:
+    """What a server reads of a block."""
+    lines = [line.partition(b": ") for line in block.split(b"\r\n")[1:]]
+    return [(name, value) for name, _, value in lines]
+
+
 def called(*headers: tuple[str, str], peer: str | None = "10.20.0.1", trusted: TrustedProxies = TRUSTED) -> Caller:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     return caller(raw, trusted, peer=peer, scheme="http", host="api.example:8080")
@@ -55,7 +61,7 @@ CLAIMS = (
 def test_G1_what_others_claim_does_not_count(trusted: TrustedProxies) -> None:
     found = called(*CLAIMS, peer="198.51.100.1", trusted=trusted)
     assert found == Caller("198.51.100.1", ("198.51.100.1",), "http", "api.example:8080", is_trusted=False)
-    assert found.fields() == [
+    assert fields_of(found.block) == [
         (b"X-Forwarded-For", b"198.51.100.1"),
         (b"X-Forwarded-Proto", b"http"),
         (b"X-Forwarded-Host", b"api.example:8080"),
@@ -66,7 +72,7 @@ def test_G1_what_others_claim_does_not_count(trusted: TrustedProxies) -> None:
 def test_G1_what_a_trusted_proxy_says_counts() -> None:
     found = called(*CLAIMS)
     assert found == Caller("203.0.113.9", ("203.0.113.9", "10.20.0.1"), "https", "wallet.example", is_trusted=True)
-    assert found.fields() == [
+    assert fields_of(found.block) == [
         (b"X-Forwarded-For", b"203.0.113.9, 10.20.0.1"),
         (b"X-Forwarded-Proto", b"https"),
         (b"X-Forwarded-Host", b"wallet.example"),
@@ -145,7 +151,7 @@ def test_of_x_forwarded_host_the_last_value_counts_if_it_is_one(value: str, host
 def test_on_a_unix_socket_nobody_is_known_or_trusted() -> None:
     found = called(*CLAIMS, peer=None)
     assert (found.address, found.chain, found.is_trusted) == ("", (), False)
-    assert [name for name, _ in found.fields()] == [b"X-Forwarded-Proto", b"X-Forwarded-Host"]
+    assert [name for name, _ in fields_of(found.block)] == [b"X-Forwarded-Proto", b"X-Forwarded-Host"]
 
 
 def test_a_v4_peer_of_a_v6_listener_is_named_as_what_it_is() -> None:
@@ -154,7 +160,7 @@ def test_a_v4_peer_of_a_v6_listener_is_named_as_what_it_is() -> None:
 
 @pytest.mark.parametrize("host", ["", "a b", "api.example\u20ac", "a@b"])
 def test_what_is_no_host_is_not_passed_on(host: str) -> None:
-    assert b"X-Forwarded-Host" not in dict(caller([], TRUSTED, peer="192.0.2.1", scheme="https", host=host).fields())
+    assert b"X-Forwarded-Host" not in dict(fields_of(caller([], TRUSTED, peer="192.0.2.1", scheme="https", host=host).block))
 
 
 # The request's id
@@ -188,7 +194,7 @@ def traced(*headers: tuple[str, str], is_trusted: bool = True, is_sampled: bool 
 def test_a_trusted_caller_s_trace_is_continued_under_a_span_of_our_own() -> None:
     found = traced(("Traceparent", PARENT), ("tracestate", "a=1"), ("TraceState", "b=2 , c=3"))
     assert found == Trace(TRACE_ID, "2" * 16, SPAN_ID, is_sampled=True, tracestate="a=1,b=2,c=3")
-    assert found.fields() == [
+    assert fields_of(found.block) == [
         (b"traceparent", f"00-{TRACE_ID}-{'2' * 16}-01".encode()),
         (b"tracestate", b"a=1,b=2,c=3"),
     ]
@@ -198,7 +204,7 @@ def test_a_trusted_caller_s_trace_is_continued_under_a_span_of_our_own() -> None
 def test_G1_a_trace_of_others_is_not(is_sampled: bool) -> None:  # noqa: FBT001  a parameter
     found = traced(("traceparent", PARENT), ("tracestate", "a=1"), is_trusted=False, is_sampled=is_sampled)
     assert found == Trace("1" * 32, "2" * 16, is_sampled=is_sampled)
-    assert found.fields() == [(b"traceparent", f"00-{'1' * 32}-{'2' * 16}-0{int(is_sampled)}".encode())]
+    assert fields_of(found.block) == [(b"traceparent", f"00-{'1' * 32}-{'2' * 16}-0{int(is_sampled)}".encode())]
 
 
 def test_without_traceparent_a_trace_begins_and_tracestate_is_dropped() -> None:

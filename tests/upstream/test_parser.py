@@ -439,3 +439,23 @@ def _outcome(pieces: list[bytes], method: str, upgrade: bool, limit: int | None)
     except ConnectionLost:
         return "lost", [head.status for head in parser.heads], parser.take_body()
     return "extra" if parser.extra else "read", [head.status for head in parser.heads], parser.take_body()
+
+
+CONTROLS = [*range(9), *range(10, 32), 127]
+NO_TOKEN = [byte for byte in range(256) if chr(byte) not in "!#$%&'*+-.^_`|~" and not (byte < 128 and chr(byte).isalnum())]
+
+
+@pytest.mark.parametrize("byte", CONTROLS)
+@pytest.mark.parametrize("field", [b"A: %bb", b"A:%b", b"A: b%b", b"Connection: %b"])
+def test_D3_a_value_with_a_control_character_is_refused(field: bytes, byte: int) -> None:
+    with pytest.raises(AnswerInvalid):
+        read(OK + field % bytes([byte]) + b"\r\n" + HI)
+
+
+@pytest.mark.parametrize("byte", NO_TOKEN)
+@pytest.mark.parametrize("field", [b"A%bB: b", b"%bA: b", b"A%b: b"])
+def test_D3_a_name_with_a_character_that_no_token_has_is_refused(field: bytes, byte: int) -> None:
+    if byte == ord(":"):
+        field = b"%b: b"  # elsewhere, it ends the name
+    with pytest.raises(AnswerInvalid):
+        read(OK + field % bytes([byte]) + b"\r\n" + HI)

@@ -1,12 +1,12 @@
 import asyncio
 
-from gateway.passthrough.deadline import Deadline
+from gateway.upstream.deadline import Deadline
 
 
 async def test_it_is_reached_once() -> None:
     reached = asyncio.Event()
-    deadline = Deadline(reached.set)
-    deadline.set(0.02)
+    deadline = Deadline()
+    deadline.set(0.02, reached.set)
     await asyncio.wait_for(reached.wait(), 5)
     reached.clear()
     await asyncio.sleep(0.05)
@@ -15,34 +15,43 @@ async def test_it_is_reached_once() -> None:
 
 async def test_it_moves_later_and_earlier() -> None:
     loop, reached = asyncio.get_running_loop(), asyncio.Event()
-    deadline = Deadline(reached.set)
+    deadline = Deadline()
     begun = loop.time()
-    deadline.set(0.02)
-    deadline.set(0.2)
+    deadline.set(0.02, reached.set)
+    deadline.set(0.2, reached.set)
     await asyncio.wait_for(reached.wait(), 5)
     assert loop.time() - begun >= 0.19
     reached.clear()
-    deadline.set(60)
-    deadline.set(0.02)
+    deadline.set(60, reached.set)
+    deadline.set(0.02, reached.set)
     await asyncio.wait_for(reached.wait(), 5)
 
 
 async def test_one_that_was_cleared_can_be_set_again() -> None:
     reached = asyncio.Event()
-    deadline = Deadline(reached.set)
-    deadline.set(0.02)
+    deadline = Deadline()
+    deadline.set(0.02, reached.set)
     deadline.clear()
     await asyncio.sleep(0.06)
     assert not reached.is_set()
-    deadline.set(0.02)
+    deadline.set(0.02, reached.set)
     await asyncio.wait_for(reached.wait(), 5)
 
 
 async def test_nothing_is_left_of_one_that_has_ended() -> None:
     reached = asyncio.Event()
-    deadline = Deadline(reached.set)
-    deadline.set(0.01)
+    deadline = Deadline()
+    deadline.set(0.01, reached.set)
     deadline.end()
     deadline.end()
     await asyncio.sleep(0.05)
     assert not reached.is_set()
+
+
+async def test_what_was_set_last_is_called() -> None:
+    first, second = asyncio.Event(), asyncio.Event()
+    deadline = Deadline()
+    deadline.set(0.02, first.set)
+    deadline.set(0.04, second.set)
+    await asyncio.wait_for(second.wait(), 5)
+    assert not first.is_set()

@@ -1,0 +1,48 @@
+"""A deadline that is moved often and reached seldom: neither moving nor clearing it costs a timer."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Deadline:
+    """Calls what was set last, when its time has come, unless it was cleared before. `end` in any case."""
+
+    __slots__ = ("_at", "_loop", "_reached", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reached: Callable[[], None]
+        self._at = 0.0  # of the loop's clock; 0: none
+        self._timer: asyncio.TimerHandle | None = None  # comes at `_at` or before, and then looks
+
+    def set(self, seconds: float, reached: Callable[[], None]) -> None:
+        """Have `reached` called when so many seconds have passed from now on."""
+        at = self._at = self._loop.time() + seconds
+        self._reached = reached
+        timer = self._timer
+        if timer is None:
+            self._timer = self._loop.call_at(at, self._look)
+        elif timer.when() > at:
+            timer.cancel()
+            self._timer = self._loop.call_at(at, self._look)
+
+    def clear(self) -> None:
+        """Have no deadline."""
+        self._at = 0.0
+
+    def end(self) -> None:
+        """Have no deadline any more."""
+        self._at = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._at:
+            return
+        if self._loop.time() < self._at:
+            self._timer = self._loop.call_at(self._at, self._look)
+            return
+        self._at = 0.0
+        self._reached()
