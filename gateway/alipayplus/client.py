@@ -5,11 +5,12 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, time
 from typing import Final
+
+from msgspec import Struct, field
 
 from gateway.alipayplus.errors import (
     ConnectionLost,
@@ -30,8 +31,7 @@ URI: Final = "/aps/api/v1/mobile/sdkProxy"
 HTTP_OK: Final = 200
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct, gc=False):
     """The record of one call. `phases` are queue, sign, alipayplus, verify; `sent` is not_sent, answered or unknown; `status` is HTTP's."""
 
     phases: Phases = field(default_factory=dict)
@@ -44,8 +44,7 @@ class Call:
     clock_offset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds: `total` from the first byte sent to the last byte of the answer, `connect` over all hosts, `queue` for a place."""
 
     total: float
@@ -71,7 +70,7 @@ class Client:
         max_response: int,
         allow_unsigned_failures: bool,
         now: Callable[[], float] = monotonic,
-        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall_clock: Callable[[], float] = time,
     ) -> None:
         self._ring = ring
         self._default = default
@@ -100,7 +99,8 @@ class Client:
     async def _take_place(self, call: Call) -> None:
         begun = self._now()
         try:
-            await self._limiter.acquire(self._timeouts.queue)
+            if not self._limiter.take():
+                await self._limiter.acquire(self._timeouts.queue)
         except TimeoutError:
             raise Overloaded("waited too long for a place among max_in_flight") from None
         finally:
@@ -161,7 +161,7 @@ class Client:
 
     def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
         begun = self._now()
-        time = self._wall_clock().isoformat(timespec="seconds")
+        time = request_time(int(self._wall_clock()))
         key = self._ring.signing
         signature = key.sign(string_to_sign(URI, self._ring.client_id, time, body))
         call.request_time, call.key_version = time, key.version
@@ -201,14 +201,20 @@ class Client:
         return response
 
 
-def clock_offset(response_time: str | None, sent_at: datetime, took: float) -> float | None:
-    """Return by how many seconds the clock of Alipay+ is ahead of ours, measured at the middle of the call.
+@lru_cache(maxsize=2)
+def request_time(second: int) -> str:
+    """Write a UNIX time as a Request-Time: ISO 8601 with an offset."""
+    return datetime.fromtimestamp(second, UTC).isoformat()
+
+
+def clock_offset(response_time: str | None, sent_at: float, took: float) -> float | None:
+    """Return by how many seconds the clock of Alipay+ is ahead of ours, measured at the middle of the call, which was sent at a UNIX time.
 
     None where the response time is absent or no ISO 8601 time with an offset (some sister products send epoch milliseconds, which
     are understood too).
     """
     theirs = _seconds(response_time) if response_time is not None else None
-    return theirs - (sent_at.timestamp() + took / 2) if theirs is not None else None
+    return theirs - (sent_at + took / 2) if theirs is not None else None
 
 
 @lru_cache(maxsize=64)  # it changes once a second

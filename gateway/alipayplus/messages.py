@@ -4,7 +4,6 @@ The SDK's two strings are spliced: their JSON text, quotes included, goes byte f
 decoded. Whether an answer may be used at all is decided in `gateway.alipayplus.verification`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -24,8 +23,7 @@ class NotStrictJson(ValueError):
     """A body is not UTF-8, not JSON or not of the asked shape. The text is fixed: nothing of the body is in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, gc=False):
     """An answer of Alipay+. `header` and `data` are the raw JSON text of the two strings, quotes included; None where absent."""
 
     result: Result
@@ -61,7 +59,7 @@ def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 def is_json_string(raw: bytes | Raw) -> bool:
     """Whether a Raw value of a decoded body is a string (and so neither absent, null, nor of another type)."""
-    return bytes(memoryview(raw)[:1]) == b'"'
+    return bytes(raw).startswith(b'"')
 
 
 def encode_request(header: bytes | Raw, data: bytes | Raw, customer_id: str) -> bytes:
@@ -106,8 +104,9 @@ def _result(raw: Raw) -> Result:
 
 
 def _string(raw: Raw) -> bytes | None:
-    if is_json_string(raw):
-        return bytes(raw)
-    if bytes(raw) in {b"", b"null"}:
+    text = bytes(raw)
+    if text.startswith(b'"'):
+        return text
+    if text in {b"", b"null"}:
         return None
     raise NotStrictJson("not of the right shape")

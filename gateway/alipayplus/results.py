@@ -1,9 +1,10 @@
 """Result codes: what Alipay+ says came of a call (protocol section 2). Values only; reading them from an answer is in `messages`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.errors import ResultStatus
 
@@ -42,8 +43,7 @@ UNSIGNED_FAILURES: Final = frozenset(
 """The failures that can come before Alipay+ knows client and key, and so unsigned (protocol section 3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True, gc=False):
     """The outer result of a call. `status` decides: a success whatever the code where it is S."""
 
     code: str

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
-from operator import itemgetter, methodcaller, not_
+from operator import itemgetter, not_
 from string import ascii_letters, digits
 from typing import Final
 
@@ -70,7 +70,6 @@ _REQUEST_ID: Final = b"x-request-id"
 
 _name: Final = itemgetter(0)
 _line: Final = b": ".join
-_parts: Final = methodcaller("partition", b":")
 
 
 def spelling(name: bytes) -> bytes:
@@ -186,14 +185,13 @@ def for_client(head: Head, rules: HeaderRules, *, request_id: bytes | None = Non
 
     `request_id` is that of an answer which has none (X-Request-Id, a reserved name for the rules); `upgrade` the protocol of a 101 or 426.
     """
-    dropped: frozenset[bytes] = _NEVER_ANSWERED
-    if b"\r\nconnection:" in head.lowered:
+    names, dropped = head.names, _NEVER_ANSWERED
+    if b"connection" in names:
         named = [option.lower() for value in head.all(b"connection") for option in _options(value)]
         dropped = dropped if _NO_FIELDS.issuperset(named) else dropped.union(named)
-    names = map(_name, map(_parts, head.lowered.split(b"\r\n")))
-    kept = compress(head.block.split(b"\r\n"), map(not_, map(dropped.__contains__, names)))
-    block = rules.apply(b"\r\n".join(kept))
-    has_id = request_id is None or (b"\r\nx-request-id:" in head.lowered and _REQUEST_ID not in dropped)
+    kept = compress(head.lines, map(not_, map(dropped.__contains__, names)))
+    block = rules.apply(b"\r\n".join([b"", *kept]))
+    has_id = request_id is None or (_REQUEST_ID in names and _REQUEST_ID not in dropped)
     return b"".join((block, b"" if request_id is None or has_id else b"\r\nX-Request-Id: " + request_id, _upgrade(upgrade)))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.alipayplus.messages import NotStrictJson, decode_strict, is_json_string
+from gateway.alipayplus.messages import NotStrictJson, decode_strict
 from gateway.alipayplus.results import TRAFFIC_LIMIT, UNSIGNED_FAILURES, Result
 from gateway.errors import GatewayError
 
@@ -16,6 +16,8 @@ SCENE_CHARACTERS: Final = 64
 SCENES: Final = frozenset({"PROXY_SCENE_MINIPROGRAM", "PROXY_SCENE_PAY", "PROXY_SCENE_AC", "IAPProxySceneMiniProgram", "IAPProxyScenePay"})
 _ABSENT: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
+_QUOTE: Final = b'"'
+_TEXT: Final = msgspec.json.Decoder(str)
 
 
 class _AppMessage(msgspec.Struct):
@@ -42,20 +44,22 @@ def decode_request(body: bytes) -> AppRequest:
         message = decode_strict(body, _DECODER)
     except NotStrictJson as error:
         raise malformed("not a JSON object in UTF-8") from error
-    if bytes(message.customerId):
+    if message.customerId is not _ABSENT:
         raise malformed("customerId comes from the session, not from the app")
-    for name, raw in (("proxyRequestHeader", message.proxyRequestHeader), ("proxyRequestData", message.proxyRequestData)):
-        if not is_json_string(bytes(raw)):
-            raise malformed(f"{name} must be a string")
-    return AppRequest(_scene(bytes(message.scene)), bytes(message.proxyRequestHeader), bytes(message.proxyRequestData))
+    header, data = bytes(message.proxyRequestHeader), bytes(message.proxyRequestData)
+    if not header.startswith(_QUOTE):
+        raise malformed("proxyRequestHeader must be a string")
+    if not data.startswith(_QUOTE):
+        raise malformed("proxyRequestData must be a string")
+    return AppRequest(_scene(bytes(message.scene)), header, data)
 
 
 def _scene(raw: bytes) -> str | None:
     if not raw or raw == _NULL:
         return None
-    if not is_json_string(raw):
+    if not raw.startswith(_QUOTE):
         raise malformed("scene must be a string")
-    scene: str = msgspec.json.decode(raw, type=str)
+    scene = _TEXT.decode(raw)
     if len(scene) > SCENE_CHARACTERS:
         raise malformed("scene must have at most 64 characters")
     return scene

@@ -7,6 +7,9 @@ so cache and single flight are keyed by a hash of just these bytes.
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
 from typing import Final
 
 from gateway.errors import GatewayError
@@ -16,7 +19,10 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 CREDENTIAL_LIMIT: Final = 8 * 1024
 """Bytes of all values of a credential together (faults B1)."""
 
-_COOKIE: Final = b"cookie"
+NAMES: Final = 1024
+"""So many names of fields are remembered, credentials or not; those of clients that send more cost more time."""
+
+_first: Final = itemgetter(0)
 _CONTROLS: Final = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 # RFC 6750 section 2.1, with any visible character in the token (RFC 6749 appendix A.12): issuers use more than b64token has.
 _BEARER: Final = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
@@ -30,8 +36,10 @@ class HeaderSelector:
     """
 
     def __init__(self, names: Iterable[str], cookies: Collection[str] | None = None) -> None:
-        self._openings = {name.lower().encode("ascii"): f"{name}: ".encode("ascii") for name in names}
-        self._cookies = frozenset(name.encode("ascii") for name in cookies) if cookies is not None else None
+        openings = {name.lower().encode("ascii"): f"{name}: ".encode("ascii") for name in names}
+        self._opening = lru_cache(maxsize=NAMES)(lambda name: openings.get(name.lower(), b""))
+        self._cookie = openings.get(b"cookie") if cookies is not None else None
+        self._cookies = frozenset(name.encode("ascii") for name in cookies or ())
 
     def select(self, headers: RawHeaders) -> bytes | None:
         """Return the lines, each with its CRLF, or None where there is no value to send.
@@ -39,13 +47,10 @@ class HeaderSelector:
         Raises GatewayError: HEADERS_TOO_LARGE above `CREDENTIAL_LIMIT`, REQUEST_MALFORMED for a control character.
         """
         lines, size = [], 0
-        for name, value in headers:
-            lower = name.lower()
-            opening = self._openings.get(lower)
-            if opening is None:
-                continue
+        openings = list(map(self._opening, map(_first, headers)))
+        for opening, (_, value) in compress(zip(openings, headers, strict=True), openings):
             sent = value
-            if lower == _COOKIE and self._cookies is not None:
+            if opening == self._cookie:
                 sent = keep_cookies(value, self._cookies)
                 if not sent:
                     continue

@@ -22,10 +22,16 @@ class Limiter:
         """How many wait for a place now."""
         return len(self._queue)
 
+    def take(self) -> bool:
+        """Take a place if one is free, and tell whether it was. Each place is given back by `release`."""
+        if self._in_flight >= self._limit:
+            return False
+        self._in_flight += 1
+        return True
+
     async def acquire(self, timeout: float) -> None:
         """Take a place; wait for one for at most `timeout` seconds, else TimeoutError. Each place is given back by `release`."""
-        if self._in_flight < self._limit:
-            self._in_flight += 1
+        if self.take():
             return
         if timeout <= 0:
             raise TimeoutError

@@ -5,6 +5,7 @@ Which fields a request has is the caller's matter; framing fields are computed h
 
 import re
 from collections.abc import Iterable
+from operator import itemgetter, methodcaller
 from typing import Final
 
 import msgspec
@@ -23,23 +24,21 @@ _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The head of an answer as it was received.
 
-    `block` holds its fields, each as CRLF and a line that is well-formed (RFC 9110, 5.1 and 5.5); `lowered` is the same in lower case, to
-    find them by their names. `length` is the declared Content-Length; `bodiless` says that no body follows (RFC 9112 section 6.3,
-    items 1 and 2).
+    `lines` are its fields, each a well-formed line (RFC 9110, 5.1 and 5.5), and `names` their names in lower case. `length` is the declared
+    Content-Length; `bodiless` says that no body follows (RFC 9112 section 6.3, items 1 and 2).
     """
 
     status: int
     reason: bytes
-    block: bytes
-    lowered: bytes
+    lines: list[bytes]
+    names: list[bytes]
     length: int | None = None
     bodiless: bool = False
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields: names in their own case, values without white space around them."""
-        lines = (line.partition(b":") for line in self.block.split(b"\r\n")[1:])
-        return tuple((name, value.strip(b" \t")) for name, _, value in lines)
+        return tuple((name, value.strip(b" \t")) for name, _, value in map(_parts, self.lines))
 
     @property
     def interim(self) -> bool:
@@ -48,17 +47,21 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     def all(self, name: bytes) -> list[bytes]:
         """Return all values of a field in their order. `name` is in lower case."""
-        lowered, line = self.lowered, b"\r\n%b:" % name
-        at = lowered.find(line)
-        values: list[bytes] = []
-        while at >= 0:
-            begin = at + len(line)
-            end = lowered.find(b"\r\n", begin)
-            if end < 0:
-                return [*values, self.block[begin:].strip(b" \t")]
-            values.append(self.block[begin:end].strip(b" \t"))
-            at = lowered.find(line, end)
-        return values
+        names = self.names
+        if name not in names:
+            return []
+        if names.count(name) == 1:
+            return [self.lines[names.index(name)][len(name) + 1 :].strip(b" \t")]
+        return [line[len(name) + 1 :].strip(b" \t") for line, found in zip(self.lines, names, strict=True) if found == name]
+
+
+def field_names(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the names of the fields in these lines, in lower case."""
+    return list(map(bytes.lower, map(_first, map(_parts, lines))))
+
+
+_parts: Final = methodcaller("partition", b":")
+_first: Final = itemgetter(0)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

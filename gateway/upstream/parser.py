@@ -4,7 +4,7 @@ No I/O. What llhttp refuses by itself: bare LF, folded lines, control characters
 Content-Length beside Transfer-Encoding, names with spaces, bad chunks. What it takes and we do not: other versions and protocols,
 statuses below 100, blank lines before or after an answer, control characters in the reason, other transfer codings than chunked.
 
-The fields of a head are left in one piece, which llhttp has found to be well-formed: most are never looked at.
+The fields of a head are left as lines, which llhttp has found to be well-formed: most are never looked at.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 import httptools
 
 from gateway.upstream.errors import AnswerInvalid, ConnectionLost
-from gateway.upstream.message import FIRST_FINAL, SWITCHING_PROTOCOLS, Head
+from gateway.upstream.message import FIRST_FINAL, SWITCHING_PROTOCOLS, Head, field_names
 
 MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 200
@@ -23,6 +23,7 @@ MAX_INTERIM: Final = 16
 _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _STATUS_AT: Final = len(b"HTTP/1.1 ")
 _REASON_AT: Final = len(b"HTTP/1.1 200 ")
+_LENGTH_AT: Final = len(b"content-length:")
 _LINE_END: Final = b"\r\n"
 _BLANK: Final = b"\r\n\r\n"
 _TWO_BLANKS: Final = b"\r\n\r\n\r\n"
@@ -195,19 +196,21 @@ class AnswerParser:
 
     def on_headers_complete(self) -> None:
         """Take the end of a head, of which llhttp has found every line well-formed."""
-        head, status = b"".join(self._pieces), self._parser.get_status_code()
-        end, line = head.find(_BLANK), head.find(_LINE_END)
-        reason, block = head[_REASON_AT:line], head[line:end]
-        if end < 0 or end > MAX_HEAD or block.count(_LINE_END) > MAX_FIELDS:
+        pieces, status = self._pieces, self._parser.get_status_code()
+        head = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        end = head.find(_BLANK)
+        lines = head[:end].split(_LINE_END)
+        if end < 0 or end > MAX_HEAD or len(lines) > MAX_FIELDS + 1:
             self._refuse("headers too large")
+        reason = lines.pop(0)[_REASON_AT:]
         if _CONTROL.search(reason):
             self._refuse("control characters in the reason")
-        lowered = block.lower()
+        names = field_names(lines)
         length = None
-        if b"\r\ntransfer-encoding:" in lowered:
-            self._on_coding(lowered)
-        elif (at := lowered.find(b"\r\ncontent-length:")) >= 0:
-            length = int(lowered[at:].split(_LINE_END, 2)[1][len(b"content-length:") :])
+        if b"transfer-encoding" in names:
+            self._on_coding(lines, names)
+        elif b"content-length" in names:
+            length = int(lines[names.index(b"content-length")][_LENGTH_AT:])
         if status < FIRST_FINAL:
             self._on_interim(status)
         bodiless = self._to_head or status < FIRST_FINAL or status in _BODILESS
@@ -216,11 +219,11 @@ class AnswerParser:
         self._chunked = self._chunked and not bodiless
         self._status, self._length, self._head_size = status, length, end + len(_BLANK)
         self.keep_alive = self._parser.should_keep_alive()
-        self.heads.append(Head(status, reason, block, lowered, length, bodiless))
+        self.heads.append(Head(status, reason, lines, names, length, bodiless))
 
-    def _on_coding(self, lowered: bytes) -> None:
-        lines = [line.partition(b":")[2] for line in lowered.split(_LINE_END) if line.startswith(b"transfer-encoding:")]
-        if len(lines) != 1 or lines[0].strip(b" \t") != b"chunked" or self._parser.get_http_version() != "1.1":
+    def _on_coding(self, lines: list[bytes], names: list[bytes]) -> None:
+        value = lines[names.index(b"transfer-encoding")].partition(b":")[2].strip(b" \t").lower()
+        if names.count(b"transfer-encoding") > 1 or value != b"chunked" or self._parser.get_http_version() != "1.1":
             self._refuse("transfer coding other than chunked")
         self._chunked = True
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.passthrough import headers
 from gateway.passthrough.headers import NAMES, HeaderRules, RequestHeaders, block_of, host_value, spelling
-from gateway.upstream.message import Field, Head
+from gateway.upstream.message import Field, Head, field_names
 
 IDENTITY_NAMES = ("X-Customer-Id", "X-Customer-Tier", "X-Client-Subject")
 CONTEXT = [(b"X-Forwarded-For", b"198.51.100.1"), (b"X-Real-IP", b"198.51.100.1"), (b"X-Request-Id", b"ours"), (b"traceparent", b"00-ours")]
@@ -37,8 +37,8 @@ def build(fields: Sequence[Field], rules: HeaderRules = NO_RULES, *, context: Se
 
 def for_client(fields: Sequence[Field], rules: HeaderRules = NO_RULES, **options: Any) -> list[Field]:
     """The fields that the client gets of an answer with these."""
-    block = block_of(fields)
-    return fields_of(headers.for_client(Head(200, b"OK", block, block.lower()), rules, **options))
+    lines = [b": ".join(field) for field in fields]
+    return fields_of(headers.for_client(Head(200, b"OK", lines, field_names(lines)), rules, **options))
 
 
 def rules(*, replace: dict[str, str] | None = None, add: dict[str, str] | None = None, remove: tuple[str, ...] = ()) -> HeaderRules:
