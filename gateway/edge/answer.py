@@ -12,11 +12,14 @@ from typing import Final, Protocol
 
 import msgspec
 from aiohttp import HttpVersion, HttpVersion11
+from msgspec import Struct
 
 from gateway.edge.request import Request
 from gateway.errors import GatewayError, ResultStatus
 
 RETRY_AFTER_SECONDS: Final = 1
+MESSAGE_KEPT: Final = 1024
+"""Characters. A longer message of Alipay+ is written anew each time, so that what is remembered is bounded."""
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -42,25 +45,20 @@ class Reply(Protocol):
         """Write the answer, if that has not been done."""
 
 
-class Answer:
+class Answer(Struct, gc=False):
     """A complete answer held in memory, with its status, its JSON body and extra headers.
 
     `sent` is False when the client had gone before it was written.
     """
 
-    __slots__ = ("body", "close", "headers", "keep_alive", "request_id", "sent", "size", "status")
-
-    def __init__(
-        self, status: int, body: bytes, request_id: str, *, headers: tuple[tuple[str, str], ...] = (), close: bool = False
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.request_id = request_id
-        self.headers = headers
-        self.close = close
-        self.keep_alive = False
-        self.sent = False
-        self.size = 0
+    status: int
+    body: bytes
+    request_id: str
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+    keep_alive: bool = False
+    sent: bool = False
+    size: int = 0
 
     def send(self, request: Request) -> None:
         """Write the whole answer, once."""
@@ -98,25 +96,27 @@ class Answer:
 def result_body(
     *, status: ResultStatus, code: str, message: str, source: str, request_id: str, header: bytes | None = None, data: bytes | None = None
 ) -> bytes:
-    """Return the JSON that every outcome has; `header` and `data` are spliced in as the raw JSON text that they are."""
-    body = msgspec.json.encode(
-        {
-            "isSuccess": status == "S",
-            "resultCode": code,
-            "resultStatus": status,
-            "resultMessage": message,
-            "source": source,
-            "requestId": request_id,
-        }
-    )
-    if header is None and data is None:
-        return body
-    parts = [body[:-1]]
+    """Return the JSON that every outcome has; `header` and `data` are spliced in as the raw JSON text that they are.
+
+    `request_id` is of letters, digits and `._-` only.
+    """
+    opening = _opening if len(message) <= MESSAGE_KEPT else _opening.__wrapped__
+    parts = [opening(status, code, message, source), request_id.encode("ascii"), b'"']
     if header is not None:
         parts += [b',"proxyResponseHeader":', header]
     if data is not None:
         parts += [b',"proxyResponseData":', data]
-    return b"".join((*parts, b"}"))
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _opening(status: ResultStatus, code: str, message: str, source: str) -> bytes:
+    """Write all but the id and the two strings: the same few of them come again and again."""
+    body = msgspec.json.encode(
+        {"isSuccess": status == "S", "resultCode": code, "resultStatus": status, "resultMessage": message, "source": source}
+    )
+    return body[:-1] + b',"requestId":"'
 
 
 def failure_answer(error: GatewayError, request_id: str, *, close: bool = False) -> Answer:

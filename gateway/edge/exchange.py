@@ -100,9 +100,8 @@ class Exchange(Struct, gc=False):
         """The id of the span of the call to the upstream."""
         return self.ids[96:]
 
-    @property
     def session_traceparent(self) -> str:
-        """The W3C trace context for the call to the auth service (Trace Context level 1)."""
+        """Return the W3C trace context for the call to the auth service (Trace Context level 1)."""
         return f"00-{self.trace_id}-{self.session_span_id}-{'01' if self.is_sampled else '00'}"
 
     def note_session(self, began: float, ended: float, outcome: str, source: str, status: int | None) -> None:

@@ -209,8 +209,9 @@ class Front:
             self._in_flight[route] = 0
             self._metrics.in_flight(route).set_function(lambda: self._in_flight[route])
         self._in_flight[route] += 1
+        if not self.in_flight:
+            self.idle.clear()
         self.in_flight += 1
-        self.idle.clear()
 
     def _leave(self, route: str) -> None:
         self._in_flight[route] -= 1

@@ -26,7 +26,7 @@ ANONYMOUS: Final = ("missing", "denied")
 class SessionCheck(Protocol):
     """Tells whether a caller is logged in (`gateway.session.Sessions`)."""
 
-    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Check the login of a request with these headers."""
 
 

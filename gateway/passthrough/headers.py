@@ -11,13 +11,13 @@ All that is done for each field is done in C: by far most requests and answers h
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import compress
-from operator import itemgetter, not_
+from operator import not_
 from string import ascii_letters, digits
 from typing import Final
 
 from gateway.upstream.message import Field, Head
+from gateway.upstream.names import NameTable
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -59,8 +59,6 @@ _NEVER_COPIED: Final = _HOP_BY_HOP | _FRAMING | _WRITTEN_ANEW | _OVERRIDES
 _NEVER_ANSWERED: Final = _HOP_BY_HOP | _FRAMING
 _UNRULED: Final = _NEVER_ANSWERED | {b"host"}
 
-NAMES: Final = 1024
-"""So many names of requests' fields are remembered with what becomes of them; those of clients that send more cost more time."""
 _STAYS: Final = 1
 _GOES: Final = 0
 _PONDERED: Final = 2
@@ -68,7 +66,6 @@ _DECIDING: Final = frozenset({b"connection", b"expect"})
 _NO_FIELDS: Final = frozenset({b"keep-alive", b"close"})  # options of Connection that are fields at most in name
 _REQUEST_ID: Final = b"x-request-id"
 
-_name: Final = itemgetter(0)
 _line: Final = b": ".join
 
 
@@ -130,7 +127,7 @@ class RequestHeaders:
     def __init__(self, rules: HeaderRules, identity_names: Iterable[str]) -> None:
         self._rules = rules
         self._dropped = _NEVER_COPIED.union(spelling(name.encode()) for name in identity_names)
-        self._fate = lru_cache(maxsize=NAMES)(self._judge)
+        self._fates = NameTable(self._judge)
 
     def build(
         self,
@@ -150,7 +147,7 @@ class RequestHeaders:
         else it sent as X-Forwarded-* and Forwarded stays. `upgrade` is the protocol to ask the upstream for, if that is done;
         `keeps_expect` leaves Expect in. What Connection names is taken from the client's fields only (faults G3).
         """
-        fates = list(map(self._fate, map(_name, fields)))
+        fates = self._fates.of(fields)
         kept: Iterable[Field] = compress(fields, fates)
         if _PONDERED in fates:
             kept = self._ponder(fields, is_trusted=is_trusted, keeps_expect=keeps_expect)

@@ -16,6 +16,7 @@ SCENE_CHARACTERS: Final = 64
 SCENES: Final = frozenset({"PROXY_SCENE_MINIPROGRAM", "PROXY_SCENE_PAY", "PROXY_SCENE_AC", "IAPProxySceneMiniProgram", "IAPProxyScenePay"})
 _ABSENT: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
+_USUAL_TYPES: Final = frozenset({"application/json", "application/json; charset=utf-8", "application/json; charset=UTF-8"})
 _QUOTE: Final = b'"'
 _TEXT: Final = msgspec.json.Decoder(str)
 
@@ -72,6 +73,8 @@ def malformed(reason: str) -> GatewayError:
 
 def is_json_in_utf8(content_type: str) -> bool:
     """Whether a Content-Type is application/json with no charset but UTF-8 (RFC 9110, 8.3)."""
+    if content_type in _USUAL_TYPES:
+        return True
     media_type, *parameters = content_type.split(";")
     if media_type.strip().lower() != "application/json":
         return False

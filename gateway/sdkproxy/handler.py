@@ -58,7 +58,12 @@ class SdkProxy:
         """Return the answer to the app. Raises GatewayError for every refusal and every failure."""
         sdk = exchange.sdk = SdkRecord()
         try:
-            return await self._handle(request, exchange, sdk)
+            size = self._refuse_by_head(request)
+            self._begin(size)
+            try:
+                return await self._execute(request, exchange, sdk)
+            finally:
+                self._end(size)
         except GatewayError as error:
             self._note_failure(sdk, error.failure.code)
             raise
@@ -71,14 +76,6 @@ class SdkProxy:
         except Exception:
             self._note_failure(sdk, "INTERNAL_ERROR")
             raise
-
-    async def _handle(self, request: Request, exchange: Exchange, sdk: SdkRecord) -> Answer:
-        size = self._refuse_by_head(request)
-        self._begin(size)
-        try:
-            return await self._execute(request, exchange, sdk)
-        finally:
-            self._end(size)
 
     async def _execute(self, request: Request, exchange: Exchange, sdk: SdkRecord) -> Answer:
         identity = await self._check_session(request, exchange)
@@ -103,15 +100,15 @@ class SdkProxy:
 
     def _refuse_by_head(self, request: Request) -> int:
         """Return how large the body may be."""
-        if request.raw_path.partition("?")[0] != self.target:
+        if request.raw_path != self.target and request.raw_path.partition("?")[0] != self.target:
             raise GatewayError("NOT_FOUND", "no such SDK path")
         if request.method != "POST":
             raise _wrong_method()
         headers = request.headers
-        types = headers.getall("Content-Type", [])
+        types = headers.getall("Content-Type", ())
         if len(types) != 1 or not is_json_in_utf8(types[0]):
             raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "media type")
-        if any(coding.strip().lower() not in ("", "identity") for coding in headers.getall("Content-Encoding", [])):
+        if "Content-Encoding" in headers and not all(map(_is_identity, headers.getall("Content-Encoding"))):
             raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
         length = headers.get("Content-Length")
         size = int(length) if length is not None else self._limits.size
@@ -156,6 +153,10 @@ class SdkProxy:
         if scene is None:
             return "none"
         return scene if scene in self._scenes else "other"
+
+
+def _is_identity(coding: str) -> bool:
+    return coding.strip().lower() in ("", "identity")
 
 
 def _wrong_method() -> GatewayError:

@@ -7,22 +7,17 @@ so cache and single flight are keyed by a hash of just these bytes.
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import lru_cache
 from itertools import compress
-from operator import itemgetter
 from typing import Final
 
 from gateway.errors import GatewayError
+from gateway.upstream.names import NameTable
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 CREDENTIAL_LIMIT: Final = 8 * 1024
 """Bytes of all values of a credential together (faults B1)."""
 
-NAMES: Final = 1024
-"""So many names of fields are remembered, credentials or not; those of clients that send more cost more time."""
-
-_first: Final = itemgetter(0)
 _CONTROLS: Final = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 # RFC 6750 section 2.1, with any visible character in the token (RFC 6749 appendix A.12): issuers use more than b64token has.
 _BEARER: Final = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
@@ -37,7 +32,7 @@ class HeaderSelector:
 
     def __init__(self, names: Iterable[str], cookies: Collection[str] | None = None) -> None:
         openings = {name.lower().encode("ascii"): f"{name}: ".encode("ascii") for name in names}
-        self._opening = lru_cache(maxsize=NAMES)(lambda name: openings.get(name.lower(), b""))
+        self._openings = NameTable(lambda name: openings.get(name.lower(), b""))
         self._cookie = openings.get(b"cookie") if cookies is not None else None
         self._cookies = frozenset(name.encode("ascii") for name in cookies or ())
 
@@ -47,7 +42,7 @@ class HeaderSelector:
         Raises GatewayError: HEADERS_TOO_LARGE above `CREDENTIAL_LIMIT`, REQUEST_MALFORMED for a control character.
         """
         lines, size = [], 0
-        openings = list(map(self._opening, map(_first, headers)))
+        openings = self._openings.of(headers)
         for opening, (_, value) in compress(zip(openings, headers, strict=True), openings):
             sent = value
             if opening == self._cookie:

@@ -67,11 +67,11 @@ class Sessions:
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Verdict]] = set()
 
-    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Return whether the caller of a request with these raw header fields is logged in, and who it is. Fails closed.
 
-        `request_id` and `traceparent` go to the auth service with a call-out (that of the first where several share one). A caller
-        that is cancelled leaves the call-out to the others. Raises GatewayError: HEADERS_TOO_LARGE for credentials above 8 KiB,
+        `request_id` and what `traceparent` gives go to the auth service with a call-out (that of the first where several share one). A
+        caller that is cancelled leaves the call-out to the others. Raises GatewayError: HEADERS_TOO_LARGE for credentials above 8 KiB,
         REQUEST_MALFORMED for control characters in one.
         """
         credential = self._service.credential(headers)
@@ -83,7 +83,7 @@ class Sessions:
         flight = self._flights.get(key)
         if flight is not None:
             return (await flight.join()).check("shared")
-        flight = self._depart(key, self._service.request(credential, request_id=request_id, traceparent=traceparent))
+        flight = self._depart(key, self._service.request(credential, request_id=request_id, traceparent=traceparent()))
         verdict = await flight.join()
         return verdict.check("call", flight.status)
 

@@ -83,26 +83,19 @@ class Connection(asyncio.BufferedProtocol):
         after these, and when it is cancelled, the connection is closed.
         """
         self.start(method, limit=limit)
-        self._whole = True
+        self._whole = self._finished = True
         self.send(head + body)
-        self._finished = True
         parser = self._parser
         if timeout is not None:
             self.deadline.set(timeout, self._expire)
         try:
             while not parser.complete and self._error is None:
-                await self._wait()
+                self._reader = self._loop.create_future()
+                await self._reader
         except BaseException:
             self.abort()
             raise
         self.deadline.clear()
-        return self._answer()
-
-    def _expire(self) -> None:
-        self._fail(AnswerLate("no whole answer in time"))
-
-    def _answer(self) -> Answer:
-        parser = self._parser
         if not parser.complete:
             raise cast("UpstreamError", self._error)
         if parser.extra:
@@ -110,15 +103,18 @@ class Connection(asyncio.BufferedProtocol):
             raise AnswerInvalid("bytes after the answer")
         return Answer(parser.heads[-1], parser.take_body())
 
+    def _expire(self) -> None:
+        self._fail(AnswerLate("no whole answer in time"))
+
     def start(self, method: str, *, limit: int | None = None, upgrade: bool = False) -> None:
         """Begin an exchange. `upgrade`: 101 may be answered. Raises Unreachable when the connection is gone."""
         self.sent = False
         if self._error is not None or self._transport.is_closing():
             raise Unreachable("connection closed before the request")
-        self.resume()
+        if self._reading_paused:
+            self._resume()
         self._parser.start(method, limit=limit, upgrade=upgrade)
-        self._whole = False
-        self._finished = False
+        self._whole = self._finished = False
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request as they are: the caller frames. What comes after the connection's end is dropped."""
@@ -144,11 +140,13 @@ class Connection(asyncio.BufferedProtocol):
 
     async def read_head(self) -> Head:
         """Return the next head: interim ones, then the final one (or 101, after which `detach` is called)."""
-        while not self._parser.heads:
+        heads = self._parser.heads
+        while not heads:
             if self._error is not None:
                 raise self._error
-            await self._wait()
-        return self._parser.heads.popleft()
+            self._reader = self._loop.create_future()
+            await self._reader
+        return heads.popleft()
 
     @property
     def complete(self) -> bool:
@@ -179,7 +177,8 @@ class Connection(asyncio.BufferedProtocol):
                 return b""
             if self._error is not None:
                 raise self._error
-            await self._wait()
+            self._reader = self._loop.create_future()
+            await self._reader
         return self.take_body()
 
     def detach(self) -> tuple[asyncio.Transport, bytes]:
@@ -204,16 +203,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         self._wake()
 
-    async def _wait(self) -> None:
-        self._reader = self._loop.create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
-
     def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
         if self._drainers and (self._error is not None or not self._writing_paused):
             for waiter in self._drainers:
                 if not waiter.done():

@@ -57,11 +57,12 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 def field_names(lines: Iterable[bytes]) -> list[bytes]:
     """Return the names of the fields in these lines, in lower case."""
-    return list(map(bytes.lower, map(_first, map(_parts, lines))))
+    return list(map(bytes.lower, map(first, map(_parts, lines))))
 
 
 _parts: Final = methodcaller("partition", b":")
-_first: Final = itemgetter(0)
+first: Final = itemgetter(0)
+"""Returns the name of a field, fast."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

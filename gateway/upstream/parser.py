@@ -54,22 +54,20 @@ class AnswerParser:
         self._upgrade = upgrade
         self.complete = self.extra = False
         self.leftover: bytes | None = None
-        self.heads.clear()
-        self.chunks.clear()
+        if self.heads:
+            self.heads.clear()
+        if self.chunks:
+            self.chunks.clear()
         self._interims = 0
         self._fault: str | None = None
         self._expect_head()
 
     def _expect_head(self) -> None:
         self._opening = True
-        self._held = b""
+        self._held = self._tail = b""
         self._pieces: list[bytes] = []  # of a head that llhttp has begun to read
-        self._status = 0
-        self._length: int | None = None
+        self._status = self._fed = self._received = self._quiet = 0  # bytes in all, of the body, since its last piece
         self._chunked = False
-        self._fed = self._head_size = self._received = 0  # bytes in all, of the head, and of the body
-        self._quiet = 0  # bytes since the last piece of the body
-        self._tail = b""
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take what was received; nothing of it is kept by reference.

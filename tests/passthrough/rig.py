@@ -67,7 +67,7 @@ class Sessions:
     checked: list[str] = field(default_factory=list)
     block: asyncio.Event | None = None
 
-    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: str) -> Check:
+    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         self.checked.append(request_id)
         if self.block is not None:
             await self.block.wait()

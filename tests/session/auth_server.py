@@ -138,7 +138,7 @@ class Gateway:
 
     async def check(self, *headers: tuple[str, str]) -> Check:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return await self.sessions.check(raw, request_id=REQUEST_ID, traceparent=TRACEPARENT)
+        return await self.sessions.check(raw, request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
 
     async def bearer(self, token: str = "t-1") -> Check:
         return await self.check(("Authorization", f"Bearer {token}"))
