@@ -19,7 +19,7 @@ from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing
 from gateway.config import Alipayplus, Config, Fault, Loaded
 from gateway.edge.body import BodyLimits
-from gateway.edge.exchange import Recorder
+from gateway.edge.exchange import BATCH, Recorder
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
@@ -101,7 +101,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         client = _client(config.alipayplus, ring, hosts, metrics)
         sessions = await _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
-        recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer)
+        recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
+        stack.callback(recorder.flush)
         sdk = SdkProxy(
             config.sdk_proxy.path_prefix,
             BodyLimits(config.sdk_proxy.max_body, config.server.limits.body_idle_timeout, config.server.limits.body_timeout),

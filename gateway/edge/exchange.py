@@ -3,6 +3,7 @@
 It leaves deciding to those who handle the request: they fill in what they know.
 """
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -136,10 +137,20 @@ class Tracer(Protocol):
         """Take a request that has ended, at this monotonic time."""
 
 
+BATCH: Final = 64
+GATHER_SECONDS: Final = 0.05
+"""How many requests that have ended are counted and logged together, and how long the first of them waits at most for the others.
+
+Between two requests a signature and the kernel take the processor's caches; the second of two records costs a third of the first.
+"""
+
+
 class Recorder:
     """Makes the record of each request; counts, logs and traces it exactly once, when it has ended.
 
-    Of API requests that succeeded, only the share `sample` is logged. `failures` are the last that failed.
+    Of API requests that succeeded, only the share `sample` is logged. `failures` are the last that failed. So many requests as `batch` says
+    are counted and logged at once; whoever asks the metrics' registry gets all that have ended. With more than one, it belongs to the
+    running loop.
     """
 
     def __init__(
@@ -149,6 +160,7 @@ class Recorder:
         *,
         sample: float = 1.0,
         tracer: Tracer | None = None,
+        batch: int = 1,
         now: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,
         draw: Callable[[], float] = random,
@@ -158,11 +170,15 @@ class Recorder:
         self._logs = logs
         self._sample = sample
         self._tracer = tracer
+        self._batch = batch
         self._now = now
         self._wall_clock = wall_clock
         self._draw = draw
         self._ids = Ids()
+        self._ended: list[tuple[Exchange, float, float]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self.failures = LastFailures()
+        metrics.before_collecting(self.flush)
 
     def begin(self, method: str, client: str, *, subject: str | None = None, version: tuple[int, int] | tuple[()] = ()) -> Exchange:
         """Return the record of a request that begins now."""
@@ -173,8 +189,26 @@ class Recorder:
         return exchange
 
     def record(self, exchange: Exchange) -> None:
-        """Count the request, write its access line, and give its spans away if it is sampled."""
-        ended, now = self._now(), self._wall_clock()
+        """Take a request that has ended: it is counted and logged soon, and its spans are given away if it is sampled."""
+        ended = self._now()
+        self._ended.append((exchange, ended, self._wall_clock()))
+        if exchange.is_sampled and self._tracer is not None:
+            self._tracer.take(exchange, ended)
+        if len(self._ended) >= self._batch:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Count and log all that have ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        records, self._ended = self._ended, []
+        for exchange, ended, now in records:
+            self._count(exchange, ended, now)
+
+    def _count(self, exchange: Exchange, ended: float, now: float) -> None:
         duration, trace_id = ended - exchange.started, exchange.trace_id
         metrics = self._metrics
         metrics.requests(exchange.route, method_label(exchange.method), _label(exchange.status)).inc()
@@ -185,8 +219,6 @@ class Recorder:
             self._count_result(exchange.sdk, exchange, now)
         if self._logs.access_enabled and (self._sample >= 1 or has_to_be_logged(exchange) or self._draw() < self._sample):
             self._logs.access(access_line(exchange, duration, now))
-        if exchange.is_sampled and self._tracer is not None:
-            self._tracer.take(exchange, ended)
         if has_failed(exchange):
             self.failures.note(failed(exchange, now))
 

@@ -169,8 +169,9 @@ class Worker:
         """Tell the supervisor the metrics and the state; `number` is that of its question."""
         if number:  # only when asked: with 10,000 connections it takes milliseconds
             self._tasks = len(asyncio.all_tasks())
+        totals = snapshot.encode(snapshot.take(self._metrics.registry))  # before the status: it completes the last failures too
         status = worker_status(self._parts, self._tasks) if self._parts is not None else b""
-        self.channel.send(Totals(number, snapshot.encode(snapshot.take(self._metrics.registry)), status))
+        self.channel.send(Totals(number, totals, status))
 
 
 def _is_final(order: Drain | End) -> bool:

@@ -5,12 +5,14 @@ folds what a client chose. Children are kept, since looking one up in prometheus
 """
 
 import platform
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.telemetry.measures import Count, Timing
@@ -62,6 +64,18 @@ class Family(Generic[Child]):
         return child
 
 
+class _Before(Collector):
+    """Stands first in a registry. It has no metrics; it calls those who have something to add to the others."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        for call in self.calls:
+            call()
+        return ()
+
+
 class ServiceMetrics:
     """The metrics of the supervisor, in a registry of their own; it adds those of its workers to them."""
 
@@ -85,6 +99,8 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each counter, which nobody reads
         self.registry = CollectorRegistry()
+        self._before = _Before()
+        self.registry.register(self._before)
         self.requests = self._counter("gateway_requests", "Requests that were answered or broken off", "route", "method", "status")
         self.request_duration = self._histogram(
             "gateway_request_duration_seconds", "From the request's head to the end of its answer", REQUEST_BUCKETS, "route"
@@ -123,6 +139,10 @@ class Metrics:
         self.key_info = self._gauge("gateway_key_info", "The keys in use", "use", "key_version", "fingerprint")
         self.build_info = self._gauge("gateway_build_info", "The build that runs", "version", "python", "aiohttp")
         self._begin()
+
+    def before_collecting(self, call: Callable[[], None]) -> None:
+        """Have something done each time before the registry gives its metrics."""
+        self._before.calls.append(call)
 
     def _begin(self) -> None:
         self.build_info(__version__, platform.python_version(), aiohttp.__version__).set(1)

@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -48,6 +49,44 @@ def test_sdk_calls_are_always_logged() -> None:
 @pytest.mark.parametrize("failed", [api(0), api(400), api(404), api(499), api(502), api(200, reason="client_abort")])
 def test_what_failed_is_always_logged(failed: Exchange) -> None:
     assert recorded(failed, sample=0.0) == 1
+
+
+async def test_requests_that_end_together_are_counted_and_logged_together() -> None:
+    metrics, lines = Metrics(), Lines()
+    recorder = Recorder(metrics, lines, batch=3)
+    for status in (200, 404):
+        recorder.record(api(status))
+    assert lines.lines == []
+    recorder.record(api(502))
+    assert [line.status for line in lines.lines] == [200, 404, 502]  # type: ignore[attr-defined]
+    assert [failed.status for failed in recorder.failures.all()] == [502]
+
+
+async def test_one_request_waits_for_others_only_for_a_moment() -> None:
+    written = asyncio.Event()
+
+    class Told(Lines):
+        def access(self, line: Struct) -> None:
+            super().access(line)
+            written.set()
+
+    lines = Told()
+    recorder = Recorder(Metrics(), lines, batch=64)
+    recorder.record(api())
+    async with asyncio.timeout(10):
+        await written.wait()
+    recorder.record(api())
+    recorder.flush()
+    recorder.flush()
+    assert len(lines.lines) == 2
+
+
+async def test_who_asks_for_metrics_gets_all_that_have_ended() -> None:
+    metrics = Metrics()
+    recorder = Recorder(metrics, Lines(), batch=64)
+    for count in range(1, 4):
+        recorder.record(api())
+        assert metrics.registry.get_sample_value("gateway_requests_total", {"route": "/", "method": "GET", "status": "200"}) == count
 
 
 def kept(*exchanges: Exchange) -> list[tuple[str, str, str]]:

@@ -87,6 +87,7 @@ class Gateway:
 
     def lines(self) -> list[dict[str, Any]]:
         """Close the log and return its access lines."""
+        list(self.parts.metrics.registry.collect())  # what has ended is counted and logged
         self.logs.close()
         lines = [json.loads(line) for line in self.log_file.read_text().splitlines()]
         return [line for line in lines if line["event"] == "request"]
