@@ -4,7 +4,7 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 `Call` record says in every case what happened. The client knows nothing of the app, of sessions or of metrics.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import monotonic, time
@@ -23,6 +23,7 @@ from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
 from gateway.alipayplus.verification import verify_answer
+from gateway.errors import GatewayError
 from gateway.telemetry.spans import Phases
 from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
 from gateway.upstream import Unreachable as NoConnection
@@ -39,9 +40,14 @@ class Call(Struct, gc=False):
     endpoint: str | None = None
     status: int | None = None
     request_time: str | None = None
-    response_time: str | None = None
+    response_times: Sequence[str] = ()
     key_version: str | None = None
     clock_offset: float | None = None
+
+    @property
+    def response_time(self) -> str | None:
+        """The answer's first Response-Time."""
+        return self.response_times[0] if self.response_times else None
 
 
 class Timeouts(Struct, frozen=True):
@@ -110,17 +116,12 @@ class Client:
         deadline = self._now() + self._timeouts.connect
         while True:
             begun = self._now()
-            lease = await self._connect(hosts, deadline - begun, call)
-            connected = self._now() - begun
-            try:
-                return await self._send(hosts, lease, body, call, connected)
-            except NoConnection as error:  # a kept connection that had ended: not a byte was written
-                call.sent = "not_sent"
-                if not lease.connection.reused:
-                    raise Unreachable(error.reason) from error
+            lease = await self._connect(hosts, deadline - begun, begun, call)
+            answer = await self._send(hosts, lease, body, call, self._now() - begun)
+            if answer is not None:
+                return answer
 
-    async def _connect(self, hosts: Cluster, timeout: float, call: Call) -> Lease:
-        begun = self._now()
+    async def _connect(self, hosts: Cluster, timeout: float, begun: float, call: Call) -> Lease:
         try:
             lease = await hosts.acquire(timeout=timeout)
         except NoConnection as error:
@@ -130,34 +131,31 @@ class Client:
         call.endpoint = lease.endpoint.name
         return lease
 
-    async def _send(self, hosts: Cluster, lease: Lease, body: bytes, call: Call, connected: float) -> Answer:
+    async def _send(self, hosts: Cluster, lease: Lease, body: bytes, call: Call, connected: float) -> Answer | None:
+        """Return the answer; None where a kept connection had ended and not a byte was written."""
         head = self._signed_head(lease.endpoint, body, call)
         outcome: Outcome = "abandoned"
         begun, sent_at = self._now(), self._wall_clock()
         call.sent = "unknown"
         try:
             answer = await lease.connection.exchange(head, body, limit=self._max_response, timeout=self._timeouts.total)
-        except AnswerLate as error:
-            outcome = "timeout"
-            raise TimedOut(error.reason) from error
-        except NoConnection:
-            outcome = "unreachable"
-            raise
-        except AnswerInvalid as error:
-            outcome = "invalid"
-            raise ResponseInvalid(error.reason) from error
-        except UpstreamError as error:
-            outcome = "error"
-            raise ConnectionLost(error.reason) from error
-        else:
             outcome = "ok"
-            call.status = answer.status
-            call.response_time = answer.get("response-time")
-            call.clock_offset = clock_offset(call.response_time, sent_at, self._now() - begun)
-            return answer
+        except UpstreamError as error:
+            outcome, failure = _failure(error)
+            if outcome != "unreachable":
+                raise failure from error
+            call.sent = "not_sent"
+            if not lease.connection.reused:
+                raise failure from error
+            return None
         finally:
-            call.phases["alipayplus"] = (begun - connected, self._now())
+            ended = self._now()
+            call.phases["alipayplus"] = (begun - connected, ended)
             hosts.release(lease, outcome)
+        call.status = answer.status
+        call.response_times = answer.all("response-time")
+        call.clock_offset = clock_offset(call.response_time, sent_at, ended - begun)
+        return answer
 
     def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
         begun = self._now()
@@ -188,7 +186,7 @@ class Client:
                 URI,
                 answer.body,
                 signature=answer.all("signature"),
-                response_time=answer.all("response-time"),
+                response_time=call.response_times,
                 client_id=answer.all("client-id"),
                 allow_unsigned_failures=self._allow_unsigned_failures,
             )
@@ -199,6 +197,17 @@ class Client:
             call.phases["verify"] = (begun, self._now())
         call.sent = "answered"
         return response
+
+
+def _failure(error: UpstreamError) -> tuple[Outcome, GatewayError]:
+    """Return what a failure is to the host, and what it is to the app."""
+    if isinstance(error, AnswerLate):
+        return "timeout", TimedOut(error.reason)
+    if isinstance(error, NoConnection):
+        return "unreachable", Unreachable(error.reason)
+    if isinstance(error, AnswerInvalid):
+        return "invalid", ResponseInvalid(error.reason)
+    return "error", ConnectionLost(error.reason)
 
 
 @lru_cache(maxsize=2)

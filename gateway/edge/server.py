@@ -403,9 +403,16 @@ class Connection(BaseProtocol):
 
     def _head_complete(self, data: bytes, messages: list[tuple[Any, StreamReader]]) -> None:
         """Take that `data` has brought the heads of these messages to their end."""
-        self._cancel_head_timer()
+        if self._head_timer is not None:
+            self._cancel_head_timer()
         self._head_bytes = 0
         interrupted = None if self._payload.is_eof() else self._payload
+        message, self._payload = messages[-1]
+        if len(messages) > 1 or isinstance(message, Exception) or message.chunked:
+            self._look_at_each(data, messages, interrupted)
+        self._at_start = self._payload is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+
+    def _look_at_each(self, data: bytes, messages: list[tuple[Any, StreamReader]], interrupted: StreamReader | None) -> None:
         for index, (message, self._payload) in enumerate(messages, 1):
             if not isinstance(message, Exception):
                 self._begin_body(data, is_chunked=message.chunked, following=len(messages) - index)
@@ -414,7 +421,6 @@ class Connection(BaseProtocol):
             elif interrupted is not None:  # aiohttp leaves the reader of this body waiting
                 self.is_last = True
                 interrupted.set_exception(RequestPayloadError())
-        self._at_start = self._payload is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
 
     def _begin_body(self, data: bytes, *, is_chunked: bool, following: int) -> None:
         self._is_chunked = is_chunked

@@ -21,6 +21,7 @@ MAX_FIELDS: Final = 200
 MAX_INTERIM: Final = 16
 
 _STARTS: Final = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_USUAL_STARTS: Final = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
 _STATUS_AT: Final = len(b"HTTP/1.1 ")
 _REASON_AT: Final = len(b"HTTP/1.1 200 ")
 _LENGTH_AT: Final = len(b"content-length:")
@@ -104,9 +105,12 @@ class AnswerParser:
 
     def _feed_opening(self, data: bytes) -> None:
         """Look at the first bytes of a head before llhttp sees them."""
+        if data.startswith(_USUAL_STARTS) and not self._held and not self._to_head:
+            self._opening = False
+            self._feed_rest(data)
+            return
         scanned = len(self._held)
-        if scanned:
-            data = self._held + data
+        data = self._held + data
         if len(data) <= _STATUS_AT:
             if not any(start.startswith(data) for start in _STARTS):
                 raise AnswerInvalid("not HTTP/1.1")
