@@ -17,6 +17,7 @@ Headers = tuple[tuple[str, str], ...]
 MISSING_BYTES: Final = 16
 """How many bytes fewer than its Content-Length a truncated answer has."""
 
+_CHUNKS_END: Final = {"chunked": b"0\r\n\r\n", "bad_chunk": b"not a size\r\n", "endless": b""}
 _ENDLESS_CHUNK: Final = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 
 
@@ -26,8 +27,8 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     `hold` waits until the peer's `release()` is called (or for ever), then `delay` passes. `pieces` and `pause` send the body in so
     many parts with a pause before each but the first. `drop` resets the connection: before the body of the request is read, after it
     was read, or in the middle of the answer. `framing` says how the body's end is told, or not told: `truncated` closes before all
-    of Content-Length was sent, `bad_chunk` sends a chunk without a size, `endless` never ends. `extra` is sent after the end of the
-    answer. `close` ends the connection afterwards, announced by a header or not.
+    of Content-Length was sent, `bad_chunk` sends a chunk without a size, `endless` never ends. `extra` is sent with the end of the
+    answer, behind it. `close` ends the connection afterwards, announced by a header or not.
     """
 
     delay: float = 0
@@ -113,17 +114,17 @@ def _body(head: bytes, answer: Answer) -> Iterator[Step]:
         yield head + answer.body[: len(answer.body) // 2]
         yield from _RESET
         return
-    first, *others = _pieces(answer.body, delivery.pieces)
-    is_chunked = delivery.framing in {"chunked", "bad_chunk", "endless"}
-    yield head + (_chunk(first) if is_chunked else first)
-    for piece in others:
-        yield Pause(delivery.pause)
-        yield _chunk(piece) if is_chunked else piece
-    if delivery.framing == "bad_chunk":
-        yield b"not a size\r\n"
+    pieces = _pieces(answer.body, delivery.pieces)
+    if delivery.framing in _CHUNKS_END:
+        pieces = [_chunk(piece) for piece in pieces]
+    pieces[0] = head + pieces[0]
+    pieces[-1] += _CHUNKS_END.get(delivery.framing, b"") + delivery.extra.encode()
+    for number, piece in enumerate(pieces):
+        if number:
+            yield Pause(delivery.pause)
+        yield piece
     while delivery.framing == "endless":
         yield _ENDLESS_CHUNK
-    yield (b"0\r\n\r\n" if delivery.framing == "chunked" else b"") + delivery.extra.encode()
 
 
 def _pieces(body: bytes, count: int) -> list[bytes]:
