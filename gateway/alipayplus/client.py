@@ -22,6 +22,7 @@ from gateway.alipayplus.errors import (
 from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
 from gateway.alipayplus.signature import format_signature, string_to_sign
+from gateway.alipayplus.signer import Signer
 from gateway.alipayplus.verification import verify_answer
 from gateway.errors import GatewayError
 from gateway.telemetry.spans import Phases
@@ -59,7 +60,7 @@ class Timeouts(Struct, frozen=True):
 
 
 class Client:
-    """Signs and sends SDK requests.
+    """Signs and sends SDK requests. For the running event loop.
 
     `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
     only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4).
@@ -79,6 +80,7 @@ class Client:
         wall_clock: Callable[[], float] = time,
     ) -> None:
         self._ring = ring
+        self._signer = Signer(ring.signing)
         self._default = default
         self._scenes = dict(scenes)
         self._limiter = limiter
@@ -133,11 +135,12 @@ class Client:
 
     async def _send(self, hosts: Cluster, lease: Lease, body: bytes, call: Call, connected: float) -> Answer | None:
         """Return the answer; None where a kept connection had ended and not a byte was written."""
-        head = self._signed_head(lease.endpoint, body, call)
         outcome: Outcome = "abandoned"
-        begun, sent_at = self._now(), self._wall_clock()
-        call.sent = "unknown"
+        begun = self._now()
         try:
+            head = await self._signed_head(lease.endpoint, body, call)
+            begun, sent_at = self._now(), self._wall_clock()
+            call.sent = "unknown"
             answer = await lease.connection.exchange(head, body, limit=self._max_response, timeout=self._timeouts.total)
             outcome = "ok"
         except UpstreamError as error:
@@ -157,11 +160,11 @@ class Client:
         call.clock_offset = clock_offset(call.response_time, sent_at, ended - begun)
         return answer
 
-    def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
+    async def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
         begun = self._now()
         time = request_time(int(self._wall_clock()))
         key = self._ring.signing
-        signature = key.sign(string_to_sign(URI, self._ring.client_id, time, body))
+        signature = await self._signer.sign(string_to_sign(URI, self._ring.client_id, time, body))
         call.request_time, call.key_version = time, key.version
         call.phases["sign"] = (begun, self._now())
         return (
