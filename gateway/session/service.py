@@ -21,7 +21,7 @@ from gateway.session.freshness import keep_for
 from gateway.session.introspection import IntrospectionCheck
 from gateway.session.message import Message
 from gateway.session.peer import Observer, Peer
-from gateway.upstream import Answer, Endpoint, Limiter, Pool, UpstreamError
+from gateway.upstream import Answer, AnswerLate, ConnectionLost, Endpoint, Limiter, Pool, Unreachable, UpstreamError
 from gateway.upstream.tls import client_context
 
 KEPT_IDLE: Final = 20.0
@@ -66,6 +66,7 @@ class Sessions:
         self._missing = Check("missing", "none", None, self._service.challenge, "no credential")
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Verdict]] = set()
+        self._closed = False
 
     async def check(self, headers: RawHeaders, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Return whether the caller of a request with these raw header fields is logged in, and who it is. Fails closed.
@@ -89,6 +90,7 @@ class Sessions:
 
     async def close(self) -> None:
         """End what is under way, as unavailable, and close the connections."""
+        self._closed = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -97,26 +99,54 @@ class Sessions:
 
     def _depart(self, key: bytes, message: Message) -> Flight:
         """Start a call-out that this object owns. Its time runs from here."""
-        loop = asyncio.get_running_loop()
         flight = self._flights[key] = Flight(self._clock())
-        task = loop.create_task(self._ask(key, message, flight))
-        self._tasks.add(task)
-        deadline = loop.call_later(self._timeout, self._expire, key, flight, task)
-        task.add_done_callback(partial(self._land, key, flight, deadline))
+        flight.has_place = self._peer.begin(message, partial(self._arrive, key, message, flight))
+        if not flight.has_place:
+            self._fly(key, message, flight, self._timeout)
         return flight
 
-    async def _ask(self, key: bytes, message: Message, flight: Flight) -> Verdict:
+    def _arrive(self, key: bytes, message: Message, flight: Flight, outcome: Answer | UpstreamError) -> None:
+        """Take what has come of a call-out over a kept connection."""
         try:
-            answer = await self._peer.exchange(message, flight)
+            self._peer.observe(outcome)
+            if isinstance(outcome, (ConnectionLost, Unreachable)) and not self._closed:
+                self._fly(key, message, flight, flight.began + self._timeout - self._clock(), again=True)
+                return
+            verdict = self._verdict(key, flight, outcome)
+        except Exception as error:  # noqa: BLE001  raised in those who wait
+            self._leave(key, flight)
+            self._fail(flight, error)
+        else:
+            self._leave(key, flight)
+            flight.settle(verdict)
+
+    def _verdict(self, key: bytes, flight: Flight, outcome: Answer | UpstreamError) -> Verdict:
+        if isinstance(outcome, AnswerLate):
+            return flight.late
+        if isinstance(outcome, UpstreamError):
+            return _CLOSING if self._closed else unavailable(f"the auth service could not be asked: {outcome.reason}")
+        flight.status = outcome.status
+        verdict = self._service.judge(outcome)
+        if self._cache is not None:
+            self._keep(self._cache, key, flight.began, verdict, outcome)
+        return verdict
+
+    # Call-outs that have to wait for a place or a connection, and those that are made again.
+
+    def _fly(self, key: bytes, message: Message, flight: Flight, timeout: float, *, again: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._ask(key, message, flight, again=again))
+        self._tasks.add(task)
+        deadline = loop.call_later(timeout, self._expire, key, flight, task)
+        task.add_done_callback(partial(self._land, key, flight, deadline))
+
+    async def _ask(self, key: bytes, message: Message, flight: Flight, *, again: bool) -> Verdict:
+        try:
+            return self._verdict(key, flight, await self._peer.exchange(message, flight, again=again))
         except UpstreamError as error:
-            return unavailable(f"the auth service could not be asked: {error.reason}")
+            return self._verdict(key, flight, error)
         except TimeoutError:
             return flight.late
-        flight.status = answer.status
-        verdict = self._service.judge(answer)
-        if self._cache is not None:
-            self._keep(self._cache, key, flight.began, verdict, answer)
-        return verdict
 
     def _keep(self, cache: Cache, key: bytes, began: float, verdict: Verdict, answer: Answer) -> None:
         """Keep a verdict, from the call-out's start: a login that ends while it is under way is noticed within ttl of that (B8)."""
@@ -138,10 +168,14 @@ class Sessions:
         if task.cancelled():
             flight.settle(_CLOSING)
         elif (error := task.exception()) is not None:
-            if not flight.fail(error):
-                task.get_loop().call_exception_handler({"message": "a session check failed and nobody waits", "exception": error})
+            self._fail(flight, error)
         else:
             flight.settle(task.result())
+
+    def _fail(self, flight: Flight, error: BaseException) -> None:
+        """Raise a bug in those who wait."""
+        if not flight.fail(error):
+            asyncio.get_running_loop().call_exception_handler({"message": "a session check failed and nobody waits", "exception": error})
 
     def _leave(self, key: bytes, flight: Flight) -> None:
         """Let nobody join a call-out any more; another one may have taken its place."""

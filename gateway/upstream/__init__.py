@@ -4,7 +4,7 @@ Used by session, alipayplus and passthrough; what a call means is theirs.
 """
 
 from gateway.upstream.cluster import Cluster, ClusterStatus, Full, Lease, NoneAvailable, Observer, Outcome, State
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import Connection, Done
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.limiter import Limiter
@@ -20,6 +20,7 @@ __all__ = [
     "ClusterStatus",
     "Connection",
     "ConnectionLost",
+    "Done",
     "Endpoint",
     "Field",
     "Full",

@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from gateway.upstream.deadline import Deadline
@@ -20,11 +21,15 @@ BUFFER = 127 * 1024  # as much as there is room for in a core's cache; above 128
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
 
 
+Done = Callable[[Answer | UpstreamError], None]
+"""Is told how an exchange has ended."""
+
+
 class Connection(asyncio.BufferedProtocol):
     """A connection, made by a `Dialer`.
 
-    Whole: `await exchange(...)`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head` (repeatedly
-    while it is interim) and `read_body` until it returns nothing. Whoever leaves an exchange before its end calls `abort`.
+    Whole: `await exchange(...)`, or `begin`. Streamed: `start`, then `send` and `drain` until `finish`, and meanwhile `read_head`
+    (repeatedly while it is interim) and `read_body` until it returns nothing. Whoever leaves an exchange before its end calls `abort`.
     `sent` tells of the latest exchange whether a byte of it was given to the transport; `reused` is set by the pool. `deadline` is for
     whoever uses the connection, and cleared when an exchange ends.
     """
@@ -42,8 +47,8 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.deadline = Deadline()
         self._parser = AnswerParser()
-        self._whole = False
         self._finished = True
+        self._done: Done | None = None  # of an exchange
         self._error: UpstreamError | None = None
         self._reader: asyncio.Future[None] | None = None
         self._drainers: list[asyncio.Future[None]] = []
@@ -82,26 +87,26 @@ class Connection(asyncio.BufferedProtocol):
         when the connection was gone before a byte was sent, ConnectionLost, AnswerInvalid, and AnswerLate after `timeout` seconds;
         after these, and when it is cancelled, the connection is closed.
         """
-        self.start(method, limit=limit)
-        self._whole = self._finished = True
-        self.send(head + body)
-        parser = self._parser
-        if timeout is not None:
-            self.deadline.set(timeout, self._expire)
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(_resolve, waiter))
         try:
-            while not parser.complete and self._error is None:
-                self._reader = self._loop.create_future()
-                await self._reader
-        except BaseException:
+            return await waiter
+        except asyncio.CancelledError:
             self.abort()
             raise
-        self.deadline.clear()
-        if not parser.complete:
-            raise cast("UpstreamError", self._error)
-        if parser.extra:
-            self.abort()
-            raise AnswerInvalid("bytes after the answer")
-        return Answer(parser.heads[-1], parser.take_body())
+
+    def begin(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None, done: Done) -> None:
+        """Do what `exchange` does, and call `done` with what that would return or raise; at once if the connection was gone."""
+        try:
+            self.start(method, limit=limit)
+        except Unreachable as error:
+            done(error)
+            return
+        self._finished = True
+        self._done = done
+        self.send(head + body)
+        if timeout is not None:
+            self.deadline.set(timeout, self._expire)
 
     def _expire(self) -> None:
         self._fail(AnswerLate("no whole answer in time"))
@@ -114,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reading_paused:
             self._resume()
         self._parser.start(method, limit=limit, upgrade=upgrade)
-        self._whole = self._finished = False
+        self._finished = False
 
     def send(self, data: bytes) -> None:
         """Send bytes of the request as they are: the caller frames. What comes after the connection's end is dropped."""
@@ -203,7 +208,25 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         self._wake()
 
+    def _end_exchange(self, done: Done) -> None:
+        """Tell how an exchange has ended, if it has."""
+        parser = self._parser
+        if not parser.complete and self._error is None:
+            return
+        self._done = None
+        self.deadline.clear()
+        if not parser.complete:
+            done(cast("UpstreamError", self._error))
+        elif parser.extra:
+            self.abort()
+            done(AnswerInvalid("bytes after the answer"))
+        else:
+            done(Answer(parser.heads[-1], parser.take_body()))
+
     def _wake(self) -> None:
+        if self._done is not None:
+            self._end_exchange(self._done)
+            return
         reader, self._reader = self._reader, None
         if reader is not None and not reader.done():
             reader.set_result(None)
@@ -241,9 +264,8 @@ class Connection(asyncio.BufferedProtocol):
         except UpstreamError as error:
             self._fail(error)
             return
-        if self._whole:
-            if parser.complete:
-                self._wake()
+        if self._done is not None:
+            self._end_exchange(self._done)
             return
         if parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH:
             self._pause()
@@ -284,3 +306,12 @@ class Connection(asyncio.BufferedProtocol):
         """Take that more may be sent."""
         self._writing_paused = False
         self._wake()
+
+
+def _resolve(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:
+    if waiter.done():
+        return
+    if isinstance(outcome, Answer):
+        waiter.set_result(outcome)
+    else:
+        waiter.set_exception(outcome)

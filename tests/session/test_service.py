@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.session import Check, Identity, Sessions
 from gateway.session.check import Outcome
-from tests.session.auth_server import ABORT, WAITING, AuthServer, Gateway, Received, always, answer, by_token, owner, session, valid
+from tests.session.auth_server import ABORT, WAITING, AuthServer, Clock, Gateway, Received, always, answer, by_token, owner, session, valid
 from tests.session.conftest import StartSessions
 
 
@@ -88,13 +88,39 @@ async def test_every_other_answer(
     assert check.reason
 
 
-async def test_B4_a_slow_auth_service_is_unavailable_at_the_deadline(start: StartSessions, auth: AuthServer) -> None:
+KEPT = pytest.mark.parametrize("kept", [False, True], ids=["new-connection", "kept-connection"])
+
+
+async def begin(gateway: Gateway, auth: AuthServer, *, kept: bool) -> None:
+    """Have a kept connection if `kept`, and forget what the auth service got for that; then have it hold its answers back."""
+    if kept:
+        assert (await gateway.bearer("before")).outcome == "valid"
+        await auth.arrived.get()
+        auth.received.clear()
     auth.hold.clear()
-    gateway = start(timeout=0.05)
+
+
+@KEPT
+async def test_B4_a_slow_auth_service_is_unavailable_at_the_deadline(start: StartSessions, auth: AuthServer, *, kept: bool) -> None:
+    gateway = start(timeout=0.1)
+    await begin(gateway, auth, kept=kept)
     checks = await asyncio.gather(*gateway.several(3))
     assert [(check.outcome, check.reason) for check in checks] == [("unavailable", "the auth service did not answer in time")] * 3
     assert len(auth.received) == 1
     assert not gateway.sessions._flights
+    assert gateway.observed[-1] == "timeout"
+
+
+async def test_B4_a_repeat_has_what_is_left_of_the_time(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(timeout=WAITING, clock=clock)
+    await begin(gateway, auth, kept=True)
+    (task,) = gateway.several(1)
+    await auth.arrived.get()
+    clock.now += WAITING - 0.05
+    auth.reset_connections()
+    assert ((await task).outcome, (await task).reason) == ("unavailable", "the auth service did not answer in time")
+    assert gateway.observed == ["ok", "error", "timeout"]
 
 
 async def test_B4_waiting_for_a_place_counts(start: StartSessions, auth: AuthServer) -> None:
@@ -168,10 +194,11 @@ async def test_who_comes_after_the_verdict_asks_anew(start: StartSessions, auth:
     assert len(auth.received) == 3
 
 
+@KEPT
 @pytest.mark.parametrize("leaving", [0, 1], ids=["the-first", "a-later-one"])
-async def test_a_caller_that_leaves_does_not_fail_the_others(start: StartSessions, auth: AuthServer, leaving: int) -> None:
-    auth.hold.clear()
+async def test_a_caller_that_leaves_does_not_fail_the_others(start: StartSessions, auth: AuthServer, leaving: int, *, kept: bool) -> None:
     gateway = start(timeout=WAITING)
+    await begin(gateway, auth, kept=kept)
     tasks = gateway.several(3)
     await auth.arrived.get()
     tasks.pop(leaving).cancel()
@@ -181,24 +208,27 @@ async def test_a_caller_that_leaves_does_not_fail_the_others(start: StartSession
     assert len(auth.received) == 1
 
 
-async def test_a_call_that_everybody_left_is_finished_and_its_verdict_kept(start: StartSessions, auth: AuthServer) -> None:
-    auth.hold.clear()
+@KEPT
+async def test_a_call_that_everybody_left_is_finished_and_its_verdict_kept(start: StartSessions, auth: AuthServer, *, kept: bool) -> None:
     gateway = start(timeout=WAITING, cache={"ttl": 60})
+    await begin(gateway, auth, kept=kept)
     tasks = gateway.several(2)
     await auth.arrived.get()
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    call_out = next(iter(gateway.sessions._tasks))
+    (flight,) = gateway.sessions._flights.values()
+    end = asyncio.create_task(flight.join())
     auth.hold.set()
-    await asyncio.wait([call_out])
+    await end
     assert (await gateway.bearer()).source == "cache"
     assert len(auth.received) == 1
 
 
-async def test_what_is_under_way_at_the_end_is_unavailable(start: StartSessions, auth: AuthServer) -> None:
-    auth.hold.clear()
+@KEPT
+async def test_what_is_under_way_at_the_end_is_unavailable(start: StartSessions, auth: AuthServer, *, kept: bool) -> None:
     gateway = start(timeout=WAITING)
+    await begin(gateway, auth, kept=kept)
     tasks = gateway.several(2)
     await auth.arrived.get()
     await gateway.sessions.close()
@@ -210,18 +240,27 @@ def broken(_endpoint: str, _outcome: str) -> None:
     raise ZeroDivisionError
 
 
-async def test_a_bug_fails_those_who_wait_and_nothing_stays(start: StartSessions) -> None:
+@KEPT
+async def test_a_bug_fails_those_who_wait_and_nothing_stays(start: StartSessions, *, kept: bool) -> None:
     gateway = start(observe=broken)
+    if kept:
+        with pytest.raises(ZeroDivisionError):
+            await gateway.bearer()
     for result in await asyncio.gather(*gateway.several(3), return_exceptions=True):
         assert isinstance(result, ZeroDivisionError)
     assert not gateway.sessions._flights
 
 
-async def test_a_bug_that_nobody_waits_for_is_told_to_the_loop(start: StartSessions, auth: AuthServer) -> None:
+@KEPT
+async def test_a_bug_that_nobody_waits_for_is_told_to_the_loop(start: StartSessions, auth: AuthServer, *, kept: bool) -> None:
     told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.put_nowait(context))
-    auth.hold.clear()
     gateway = start(timeout=WAITING, observe=broken)
+    if kept:
+        with pytest.raises(ZeroDivisionError):
+            await gateway.bearer()
+        await auth.arrived.get()
+    auth.hold.clear()
     (task,) = gateway.several(1)
     await auth.arrived.get()
     task.cancel()
