@@ -4,9 +4,10 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 `Call` record says in every case what happened. The client knows nothing of the app, of sessions or of metrics.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic, time
 from typing import Final
 
@@ -26,7 +27,7 @@ from gateway.alipayplus.signer import Signer
 from gateway.alipayplus.verification import verify_answer
 from gateway.errors import GatewayError
 from gateway.telemetry.spans import Phases
-from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError
+from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError, resolve
 from gateway.upstream import Unreachable as NoConnection
 
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
@@ -80,6 +81,7 @@ class Client:
         wall_clock: Callable[[], float] = time,
     ) -> None:
         self._ring = ring
+        self._loop = asyncio.get_running_loop()
         self._signer = Signer(ring.signing)
         self._default = default
         self._scenes = dict(scenes)
@@ -135,13 +137,23 @@ class Client:
 
     async def _send(self, hosts: Cluster, lease: Lease, body: bytes, call: Call, connected: float) -> Answer | None:
         """Return the answer; None where a kept connection had ended and not a byte was written."""
+        answered: asyncio.Future[Answer] = self._loop.create_future()
         outcome: Outcome = "abandoned"
-        begun = self._now()
-        try:
-            head = await self._signed_head(lease.endpoint, body, call)
-            begun, sent_at = self._now(), self._wall_clock()
+        begun, sent_at = self._now(), 0.0
+        call.request_time = request_time(int(self._wall_clock()))
+
+        def send(signature: bytes) -> None:
+            nonlocal begun, sent_at
+            asked, begun, sent_at = begun, self._now(), self._wall_clock()
+            call.phases["sign"] = (asked, begun)
             call.sent = "unknown"
-            answer = await lease.connection.exchange(head, body, limit=self._max_response, timeout=self._timeouts.total)
+            head = self._head(lease.endpoint, call, signature, len(body))
+            end, limit = partial(resolve, answered), self._max_response
+            lease.connection.begin(head, body, limit=limit, timeout=self._timeouts.total, done=end)
+
+        try:
+            self._signer.sign(string_to_sign(URI, self._ring.client_id, call.request_time, body), send, answered)
+            answer = await answered
             outcome = "ok"
         except UpstreamError as error:
             outcome, failure = _failure(error)
@@ -160,21 +172,16 @@ class Client:
         call.clock_offset = clock_offset(call.response_time, sent_at, ended - begun)
         return answer
 
-    async def _signed_head(self, endpoint: Endpoint, body: bytes, call: Call) -> bytes:
-        begun = self._now()
-        time = request_time(int(self._wall_clock()))
-        key = self._ring.signing
-        signature = await self._signer.sign(string_to_sign(URI, self._ring.client_id, time, body))
-        call.request_time, call.key_version = time, key.version
-        call.phases["sign"] = (begun, self._now())
+    def _head(self, endpoint: Endpoint, call: Call, signature: bytes, size: int) -> bytes:
+        call.key_version = version = self._ring.signing.version
         return (
             f"POST {URI} HTTP/1.1\r\n"
             f"Host: {endpoint.authority}\r\n"
             "Content-Type: application/json; charset=UTF-8\r\n"
             f"Client-Id: {self._ring.client_id}\r\n"
-            f"Request-Time: {time}\r\n"
-            f"Signature: {format_signature(signature, key.version)}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"Request-Time: {call.request_time}\r\n"
+            f"Signature: {format_signature(signature, version)}\r\n"
+            f"Content-Length: {size}\r\n\r\n"
         ).encode("ascii")
 
     def _verify(self, answer: Answer, call: Call) -> Response:

@@ -4,7 +4,7 @@ Used by session, alipayplus and passthrough; what a call means is theirs.
 """
 
 from gateway.upstream.cluster import Cluster, ClusterStatus, Full, Lease, NoneAvailable, Observer, Outcome, State
-from gateway.upstream.connection import Connection, Done
+from gateway.upstream.connection import Connection, Done, resolve
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.limiter import Limiter
@@ -36,4 +36,5 @@ __all__ = [
     "UpstreamError",
     "chunk",
     "request_head",
+    "resolve",
 ]

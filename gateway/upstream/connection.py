@@ -88,7 +88,7 @@ class Connection(asyncio.BufferedProtocol):
         after these, and when it is cancelled, the connection is closed.
         """
         waiter: asyncio.Future[Answer] = self._loop.create_future()
-        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(_resolve, waiter))
+        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(resolve, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -308,7 +308,8 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
 
-def _resolve(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:
+def resolve(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:
+    """Give an outcome to whoever still waits for it."""
     if waiter.done():
         return
     if isinstance(outcome, Answer):

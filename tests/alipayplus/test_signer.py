@@ -22,37 +22,51 @@ class Recording:
         return self.key.sign(data)
 
 
+def wanted(signer: Signer, *names: bytes) -> dict[bytes, asyncio.Future[bytes]]:
+    """Want a signature of each name, to be waited for."""
+    waiters: dict[bytes, asyncio.Future[bytes]] = {name: asyncio.get_running_loop().create_future() for name in names}
+    for name, waiter in waiters.items():
+        signer.sign(name, waiter.set_result, waiter)
+    return waiters
+
+
 async def test_what_is_wanted_in_one_turn_is_signed_in_order_when_the_turn_is_over(ours: SigningKey) -> None:
-    recording = Recording(ours)
+    recording, loop, told = Recording(ours), asyncio.get_running_loop(), asyncio.Queue[str]()
     signer = Signer(recording)  # type: ignore[arg-type]
-    told: list[str] = []
+    waiter = loop.create_future()
 
-    async def want(name: bytes) -> bytes:
-        signature = await signer.sign(name)
-        told.append(name.decode())
-        return signature
+    def first() -> None:
+        signer.sign(b"a", lambda _: told.put_nowait("a"), waiter)
+        signer.sign(b"b", lambda _: told.put_nowait("b"), waiter)
 
-    wanting = [asyncio.create_task(want(name)) for name in (b"a", b"b", b"c")]
-    asyncio.get_running_loop().call_soon(told.append, "somebody else")
-    for signature, name in zip(await asyncio.gather(*wanting), (b"a", b"b", b"c"), strict=True):
-        ours.public.verify(name, signature)
+    for step in (first, lambda: signer.sign(b"c", lambda _: told.put_nowait("c"), waiter), lambda: told.put_nowait("somebody else")):
+        loop.call_soon(step)
+    assert [await told.get() for _ in range(4)] == ["somebody else", "a", "b", "c"]
     assert recording.signed == [b"a", b"b", b"c"]
-    assert told == ["somebody else", "a", "b", "c"]
-    ours.public.verify(b"later", await signer.sign(b"later"))
+    for name, signature in wanted(signer, b"later").items():
+        ours.public.verify(name, await signature)
 
 
 async def test_for_whoever_has_left_nothing_is_signed(ours: SigningKey) -> None:
     recording = Recording(ours)
-    signer = Signer(recording)  # type: ignore[arg-type]
-    left, stays = signer.sign(b"left"), signer.sign(b"stays")
-    left.cancel()
-    ours.public.verify(b"stays", await stays)
+    waiters = wanted(Signer(recording), b"left", b"stays")  # type: ignore[arg-type]
+    waiters[b"left"].cancel()
+    ours.public.verify(b"stays", await waiters[b"stays"])
     assert recording.signed == [b"stays"]
 
 
 async def test_a_failure_is_that_of_one_signature(ours: SigningKey) -> None:
-    signer = Signer(Recording(ours))  # type: ignore[arg-type]
-    bad, good = signer.sign(b"bad"), signer.sign(b"good")
+    waiters = wanted(Signer(Recording(ours)), b"bad", b"good")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no signature"):
-        await bad
-    ours.public.verify(b"good", await good)
+        await waiters[b"bad"]
+    ours.public.verify(b"good", await waiters[b"good"])
+
+
+async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningKey) -> None:
+    def then(_signature: bytes) -> None:
+        raise ValueError("not sent")
+
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    Signer(ours).sign(b"a", then, waiter)
+    with pytest.raises(ValueError, match="not sent"):
+        await waiter
