@@ -4,7 +4,7 @@ The only module that knows all parts. It opens no listener and handles no signal
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -98,7 +98,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         for cluster in clusters:
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
-        client = _client(config.alipayplus, ring, hosts, metrics)
+        client = _client(config.alipayplus, ring, hosts, metrics, has_others=partial(shedder.has_lately, "api"))
         sessions = await _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
@@ -170,7 +170,9 @@ def _hosts(config: Alipayplus, watch: Watch) -> dict[tuple[str, ...], Cluster]:
     return {hosts: alipayplus_cluster(hosts, config, context, watch) for hosts in lists}
 
 
-def _client(config: Alipayplus, ring: KeyRing, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics) -> Client:
+def _client(
+    config: Alipayplus, ring: KeyRing, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics, *, has_others: Callable[[], bool]
+) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)
     metrics.queue_length.set_function(lambda: limiter.waiting)
@@ -179,6 +181,7 @@ def _client(config: Alipayplus, ring: KeyRing, hosts: Mapping[tuple[str, ...], C
         hosts[config.host],
         scenes={name: hosts[scene.host] for name, scene in config.scenes.items()},
         limiter=limiter,
+        has_others=has_others,
         timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
         max_response=config.max_response,
         allow_unsigned_failures=config.verification.allow_unsigned_failures,

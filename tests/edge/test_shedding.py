@@ -240,6 +240,17 @@ def test_shares_are_of_what_was_done_lately(rig: Rig) -> None:
     assert rig.refusal("sdk") is None
 
 
+def test_it_tells_which_work_has_begun_lately(rig: Rig) -> None:
+    rig.turns(1, 0, work="sdk")
+    assert not rig.shedder.has_lately("api")
+    rig.turns(1, 0, requests=1, work="api")
+    rig.turns(int(0.9 / PERIOD), 0, work="sdk")
+    assert rig.shedder.has_lately("api")
+    rig.turns(int(0.2 / PERIOD), 0, work="sdk")
+    assert not rig.shedder.has_lately("api")
+    assert rig.shedder.has_lately("sdk")
+
+
 def test_nothing_is_taken_while_there_is_no_room(rig: Rig) -> None:
     rig.turns(1, 0)
     rig.room = 0
