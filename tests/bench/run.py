@@ -17,7 +17,7 @@ from tests.bench import bounds, crowd, overload, soak, telemetry, tracing
 from tests.bench.crowd import Attacked, CrowdFailed, Idle
 from tests.bench.floor import RsaFloor
 from tests.bench.load import BuiltIn, Load, LoadFailed, Wrk, has_wrk
-from tests.bench.machine import Cores
+from tests.bench.machine import Cores, Steal
 from tests.bench.program import API, PREFIX, Gateway, GatewayFailed
 from tests.bench.report import Measured, Memory, table
 from tests.bench.soak import Soak
@@ -179,8 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     floor = RsaFloor(cores.gateway, sample("app-request"), sample("alipayplus-response"))
     bench = Bench(cores, floor, options.stubs, options.load, options.connections, options.seconds)
     _say(f"Python {platform.python_version()}; {bench.cores}; stubs: {bench.stubs}")
+    steal = Steal()
     try:
-        _say(_MEASUREMENTS[options.what](bench, options))
+        measured = _MEASUREMENTS[options.what](bench, options)
+        _say(f"other machines took {steal.share():.0%} of this one's cores meanwhile", sys.stderr)
+        _say(measured)
     except (GatewayFailed, StubsFailed, LoadFailed, CrowdFailed) as error:
         _say(f"bench: {error}", sys.stderr)
         return 1

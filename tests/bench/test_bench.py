@@ -34,6 +34,7 @@ def bench(*options: str) -> list[str]:
     command = [sys.executable, str(Path(__file__).parent), "--seconds=0.5", "--connections=4", *options]
     done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^other machines took [0-9]+% of this one's cores meanwhile$", done.stderr, re.MULTILINE)
     return done.stdout.splitlines()
 
 
