@@ -201,7 +201,12 @@ class Front:
             exchange.reason = SLOW_READER
         elif not answer.sent:
             exchange.reason = CLIENT_ABORT
-        elif (refused_unread and not unasked and not await discard_body(request)) or connection.is_last:
+        elif refused_unread and not unasked:
+            if not answer.keep_alive:
+                connection.end_writing()
+            if not await discard_body(request) or connection.is_last:
+                connection.close()
+        elif connection.is_last:
             connection.close()
 
     def _enter(self, route: str) -> None:

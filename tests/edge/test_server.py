@@ -133,6 +133,7 @@ async def test_A8_a_body_that_stops_or_drips_is_408_and_closed(start_edge: Any, 
         writer.write(b"x")
         await asyncio.wait([answer], timeout=0.05)
     status, headers, body = failure(await answer)
+    assert edge.server.open == 1, "a client that still sends has seen the end, and no reset"
     writer.close()
     assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
 
