@@ -88,8 +88,12 @@ class Runtime:
 async def running(config: Config, metrics: Metrics, logs: Logs, export: Export | None = None) -> AsyncIterator[Runtime]:
     """Build every part and run it until the context ends. Reads the key files; opens no listener. `export` takes spans, if any are made."""
     async with AsyncExitStack() as stack:
+
+        def clients(seconds: float) -> int:
+            return edge.active(seconds)  # which is built last
+
         lag = stack.enter_context(LoopLag(metrics))
-        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room)
+        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))

@@ -94,6 +94,11 @@ class EdgeServer:
         """How many connections there are."""
         return len(self.connections)
 
+    def active(self, seconds: float) -> int:
+        """Return how many connections have brought something in so many seconds."""
+        since = asyncio.get_running_loop().time() - seconds
+        return sum(connection.heard_at >= since for connection in self.connections)
+
     def __call__(self) -> Receiver:
         """Return the protocol of a new connection."""
         return self.receiver(None)

@@ -31,7 +31,7 @@ CALLS: Final = 2
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.1
-"""It is, when no greater share was refused."""
+"""It is, when no greater share was refused, or when fewer clients than a crowd have asked: a few that ask again at once are no overload."""
 COPIES: Final = 5
 """How often a body is held at most while it is checked, signed and sent: once and a half in each form, and what the kernel takes."""
 _SHARE: Final = 0.5
@@ -59,7 +59,8 @@ class Loop(Protocol):
 class Shedder:
     """Tells whether a request may be begun now. For one event loop; its timer runs only while requests come.
 
-    `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick.
+    `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
+    have sent something in so many seconds.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Shedder:
         loop: Loop,
         *,
         has_room: Callable[[int], bool] = lambda _: True,
+        clients: Callable[[float], int] = lambda _: CROWD,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
         self._loop = loop
         self._has_room = has_room
+        self._clients = clients
         self._now = now
         self._due: float | None = None
         self._asked = 0  # since the last look
@@ -171,7 +174,7 @@ class Shedder:
             self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
         elif now - self._term_began < TERM:
             return
-        elif self._refused - self._refused_before <= OVER * self._asked_in_term:
+        elif self._refused - self._refused_before <= OVER * self._asked_in_term or self._clients(TERM) < CROWD:
             self.is_shedding, self._late_on_average = False, 0.0
             self._log.warning("taking all requests again", refused=self._refused)
         self._term_began, self._asked_in_term, self._refused_before = now, 0, self._refused

@@ -250,6 +250,17 @@ def test_E8_the_parser_in_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         require_c_parser()
 
 
+async def test_clients_that_have_sent_something_lately_are_counted(start_edge: Any) -> None:
+    edge = await start_edge()
+    connections = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(3)]
+    for reader, writer in connections[:2]:
+        writer.write(b"GET /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"}")
+    assert (edge.server.open, edge.server.active(60.0), edge.server.active(-1.0)) == (3, 2, 0)
+    for _, writer in connections:
+        writer.close()
+
+
 async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them(start_edge: Any) -> None:
     """Looks into aiohttp, which may change: a connection with a request under way must never count as idle."""
     go_on, entered = asyncio.Event(), asyncio.Event()

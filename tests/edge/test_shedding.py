@@ -33,8 +33,13 @@ class Rig:
     def __init__(self) -> None:
         self.loop = Loop()
         self.room = 1000
+        self.clients = CROWD
         self.log = CapturingLogger()
-        self.shedder = Shedder(self.log, self.loop, has_room=lambda size: size < self.room, now=lambda: self.loop.now)
+        self.shedder = Shedder(self.log, self.loop, has_room=lambda size: size < self.room, clients=self.active, now=lambda: self.loop.now)
+
+    def active(self, seconds: float) -> int:
+        assert seconds == TERM
+        return self.clients
 
     def refusal(self, work: Work = "sdk", size: int = 0) -> str | None:
         try:
@@ -198,6 +203,16 @@ def test_it_goes_on_while_much_is_refused(rig: Rig) -> None:
     rig.term(asked=1)
     rig.term(asked=1)
     assert rig.said() == ["overloaded: refusing new requests", "taking all requests again"]
+
+
+def test_it_ends_when_only_few_clients_are_left_that_ask_again_and_again(rig: Rig) -> None:
+    rig.overload()
+    rig.term(asked=200)
+    assert rig.shedder.is_shedding
+    rig.clients = CROWD - 1
+    rig.term(asked=200)
+    assert not rig.shedder.is_shedding
+    assert rig.said()[-1] == "taking all requests again"
 
 
 def test_it_ends_when_nobody_comes_any_more(rig: Rig) -> None:
