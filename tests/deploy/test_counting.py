@@ -23,6 +23,8 @@ from tests.e2e.watching import metrics, total, until_said_times, workers
 
 COUNTERS = [name for name in METRICS if name.endswith(("_total", "_count", "_sum", "_bucket"))]
 CLIENTS = 6
+UNWRITTEN = 0.5
+"""Seconds of its log that a killed worker takes along, on a busy machine (README: a line may come a tenth of a second late)."""
 
 
 @pytest.fixture
@@ -62,27 +64,30 @@ async def reloads_under_load(watched: Watched) -> int:
     return load.answered
 
 
-async def kill_under_load(watched: Watched) -> tuple[int, int]:
-    """Return how many requests were sent, and how many of them may have been in the killed worker since it told what it had counted."""
+async def kill_under_load(watched: Watched) -> tuple[int, int, float]:
+    """Return how many requests were sent, how many of them may have been in the killed worker since it told what it had counted, and when
+    it was killed.
+    """
     gateway = watched.gateway
     before = total(await metrics(gateway), "gateway_requests_total")
     async with Load(gateway.port, clients=CLIENTS) as load:
         await scraped(watched)
         told = total(await metrics(gateway), "gateway_requests_total") - before
         untold = load.sent + CLIENTS - int(told)
+        killed_at = time.time()
         os.kill(workers(gateway.process.pid)[0], signal.SIGKILL)
         await until_said_times(gateway, "a worker serves", 3 * 3 + 1)
         await scraped(watched)
     assert len(load.failures) <= CLIENTS
-    return load.sent, untold
+    return load.sent, untold, killed_at
 
 
-async def traces(watched: Watched) -> set[str]:
-    """Return the traces that Prometheus has of requests' durations."""
+async def traces(watched: Watched) -> dict[str, float]:
+    """Return the traces that Prometheus has of requests' durations, and when the requests ended."""
     asked = {"query": "gateway_request_duration_seconds_bucket", "start": str(time.time() - 600), "end": str(time.time() + 60)}
     async with watched.http.post(f"{watched.prometheus.url}/api/v1/query_exemplars", data=asked) as response:
         series = (await response.json())["data"]
-    return {exemplar["labels"]["trace_id"] for one in series for exemplar in one["exemplars"]}
+    return {exemplar["labels"]["trace_id"]: float(exemplar["timestamp"]) for one in series for exemplar in one["exemplars"]}
 
 
 async def as_counted_by_others(watched: Watched, sim: Simulator, requests: int) -> None:
@@ -108,7 +113,7 @@ async def test_F2_over_reloads_and_a_killed_worker_no_counter_goes_back_and_sums
     answered = await reloads_under_load(three_workers)
     await as_counted_by_others(three_workers, sim, answered)
 
-    sent, untold = await kill_under_load(three_workers)
+    sent, untold, killed_at = await kill_under_load(three_workers)
     counted = int(total(await metrics(gateway), "gateway_requests_total"))
     assert answered + sent - untold <= counted <= answered + sent
     await exactly(three_workers, "gateway_requests_total", counted)
@@ -121,5 +126,6 @@ async def test_F2_over_reloads_and_a_killed_worker_no_counter_goes_back_and_sums
     marked = await traces(three_workers)
     assert await gateway.stop() == 0
     await asyncio.gather(*gateway.readers)
+    logged = {json.loads(line)["trace_id"] for line in gateway.out.decode().splitlines()}
     assert marked
-    assert marked <= {json.loads(line)["trace_id"] for line in gateway.out.decode().splitlines()}
+    assert not [trace for trace, ended in marked.items() if trace not in logged and not killed_at - UNWRITTEN < ended <= killed_at]
