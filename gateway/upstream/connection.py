@@ -20,7 +20,6 @@ from gateway.upstream.parser import AnswerParser
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache; above 128 KiB malloc takes each piece from the kernel
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
 
-
 Done = Callable[[Answer | UpstreamError], None]
 """Is told how an exchange has ended."""
 
@@ -264,10 +263,7 @@ class Connection(asyncio.BufferedProtocol):
         except UpstreamError as error:
             self._fail(error)
             return
-        if self._done is not None:
-            self._end_exchange(self._done)
-            return
-        if parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH:
+        if self._done is None and (parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH):
             self._pause()
         self._wake()
 
