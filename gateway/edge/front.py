@@ -15,11 +15,12 @@ from structlog.typing import FilteringBoundLogger
 from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, Reply, failure_answer
 from gateway.edge.body import ClientLeft, discard_body
+from gateway.edge.connection import SLOW_READER, UNIX
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
-from gateway.edge.server import SLOW_READER, UNIX, UnknownMethod
+from gateway.edge.server import UnknownMethod
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target
 from gateway.errors import GatewayError

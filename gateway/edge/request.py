@@ -10,7 +10,7 @@ from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 if TYPE_CHECKING:
-    from gateway.edge.server import Connection
+    from gateway.edge.connection import Connection
 
 
 class Request(Struct, frozen=True, eq=False, gc=False):

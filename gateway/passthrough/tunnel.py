@@ -6,7 +6,7 @@ What one side cannot take holds up the other. Frames are only counted, so that a
 import asyncio
 from typing import Final
 
-from gateway.edge.server import Connection as ClientConnection
+from gateway.edge.connection import Connection as ClientConnection
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection

@@ -1,0 +1,432 @@
+"""One client's connection: aiohttp's parser, body streams and flow control, with the limits and the error answers that it lacks.
+
+aiohttp's own request handler makes two tasks, a writer and a web request of each request, which costs a tenth of all that is done for
+it. Here a connection is one task, and a request is what the parser has read.
+
+What the parser refuses never reaches a handler; it is answered here, in the one shape of failures, logged in one line and counted
+in `gateway_rejected_total`.
+"""
+
+import asyncio
+import re
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
+from aiohttp.web import RequestPayloadError
+
+from gateway.edge.answer import failure_answer
+from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
+from gateway.edge.stall import HOLD_NOTHING, StallWatch
+from gateway.edge.strictness import TAIL, ends_plainly, is_proxy_header, is_request_line
+from gateway.edge.tls import subject
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.edge.server import EdgeServer
+
+MAX_FIELDS: Final = 100
+SLOW_READER: Final = "slow_reader"
+UNIX: Final = "unix"
+HELD_BODY: Final = 8 * 1024  # of a body that nobody reads; reading pauses above twice as much, and one read comes on top
+PIPELINED: Final = 32
+"""So many requests may wait on a connection; when half of them are done, more are read."""
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n")
+
+
+class HeadRefused(Exception):
+    """A request head was refused before the parser had it whole. `reason` is a value of gateway_rejected_total."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Connection(BaseProtocol):
+    """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses.
+
+    `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
+    set, is called when the connection ends: a handler is not told otherwise. `client` is the client's address, or UNIX, `subject`
+    that of its certificate, if it has shown one, and `is_secure` says whether the connection has TLS. `heard_at` is when bytes came last,
+    on the loop's clock.
+    """
+
+    __slots__ = (
+        "_at_start", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_timer", "_idle_until", "_is_chunked", "_payload", "_queue",
+        "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
+        "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject",
+    )  # fmt: skip
+
+    def __init__(self, edge: "EdgeServer", client: str | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        limit = edge.limits.header_size
+        parser = HttpRequestParser(
+            self,
+            loop,
+            HELD_BODY,
+            max_line_size=limit,
+            max_headers=MAX_FIELDS,
+            max_field_size=limit,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=PIPELINED,
+        )
+        super().__init__(loop, parser)
+        self._edge = edge
+        self._queue: deque[tuple[RawRequestMessage | Exception, StreamReader]] = deque()  # requests, and what was no request
+        self._waiter: asyncio.Future[None] | None = None  # for the next of these
+        self._request: Request | None = None  # in hand
+        self._task: asyncio.Task[None] | None = None
+        self._ends = False  # after the request in hand
+        self._idle_until = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest message that the parser has seen
+        self._is_chunked = False  # that body
+        self._tail = b""  # its last bytes
+        self._at_start = True  # what comes next surely begins a message
+        self._upgrade_tail = b""  # what came behind a request for another protocol
+        self._refused = False
+        self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
+        self.is_last = False
+        self.is_slow = False
+        self.on_lost: Callable[[], None] | None = None
+        self.client = client or UNIX
+        self.subject: str | None = None
+        self.is_secure = False
+        self.heard_at = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight on the connection, none has come in part, and nothing waits to be read."""
+        return self._waiter is not None and not self._queue and not self._head_bytes and not self._has_come()
+
+    def _has_come(self) -> bool:
+        if self.transport is None:
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close the connection after the request in hand."""
+        self._ends = True
+        self._wake()
+
+    def force_close(self) -> None:
+        """Close the connection when what has been written is sent."""
+        self.close()
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
+
+    async def shutdown(self, timeout: float) -> None:
+        """Close the connection; a request in hand has so many seconds to end by itself, and as many to see that it does not."""
+        self.close()
+        if self._task is not None:
+            _, running = await asyncio.wait((self._task,), timeout=timeout)
+            for task in running:
+                task.cancel()
+                await asyncio.wait(running, timeout=timeout)
+        self.force_close()
+
+    # Requests, one after the other.
+
+    async def _serve(self) -> None:
+        try:
+            while await self._has_next():
+                message, content = self._queue.popleft()
+                self._make_room()
+                if isinstance(message, Exception):
+                    self._answer_refused(message)
+                    return
+                self._request = Request.of(message, content, self)
+                reply = await self._edge.handler(self._request)
+                self._request = None
+                if not reply.keep_alive or not content.is_eof():
+                    return
+        finally:
+            self._ends = True
+            self._request = self._task = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _has_next(self) -> bool:
+        """Wait for the next request; False when none is to be handled any more."""
+        if not self._queue and not self._ends:
+            self._begin_idle()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return not self._ends
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _make_room(self) -> None:
+        """Let the parser read on, if it has stopped because too many requests waited."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._upgrade_tail) < HELD_BODY:
+            if not self._upgraded:
+                self.data_received(b"")  # what the parser has not read yet
+            if len(self._queue) < PIPELINED:
+                self._resume_reading_for_buffer()
+
+    def _begin_idle(self) -> None:
+        self._idle_until = self._loop.time() + self._edge.limits.idle_timeout
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_at(self._idle_until, self._look_idle)
+
+    def _look_idle(self) -> None:
+        """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest."""
+        self._idle_timer = None
+        if self._waiter is None:
+            return  # the next wait begins another
+        if self._loop.time() < self._idle_until:
+            self._idle_timer = self._loop.call_at(self._idle_until, self._look_idle)
+        else:
+            self.force_close()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hold nothing that is written unless the client is slow."""
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.set_write_buffer_limits(high=HOLD_NOTHING)
+        tcp_keepalive(self.transport)
+        if self.client == UNIX:
+            self.client = _peer_address(transport)
+        self.subject = subject(transport)
+        self.is_secure = transport.get_extra_info("sslcontext") is not None
+        self._edge.opened(self)
+        self._task = self._loop.create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, unless the head that `data` belongs to is over its limit."""
+        if self._refused or self._ends:
+            return
+        self.heard_at = self._loop.time()
+        if self._upgraded:  # another protocol follows, if it is agreed upon
+            self._hold(data)
+            return
+        in_head = self._payload.is_eof()
+        if in_head:
+            refused = self._refuse_head(data)
+            if refused is not None:
+                self._refuse(refused)
+                return
+        messages = self._feed(data)
+        if self._is_chunked:
+            self._watch_end(data, len(messages))
+        if messages:
+            self._head_complete(data, messages)
+            self._queue.extend(messages)
+            self._wake()
+            if len(self._queue) >= PIPELINED and not self._buffer_paused:
+                self._pause_reading_for_buffer()
+        elif in_head and data:
+            self._at_start = False
+            self._head_bytes += len(data)
+            self._begin_head_timer()
+
+    def eof_received(self) -> None:
+        """Take that the client sends no more: it counts as gone."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release what waits for the client, and tell who wants to know."""
+        self._cancel_head_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._stall.end()
+        self.close()
+        super().connection_lost(exc)
+        self._parser = None
+        if self._request is not None:
+            self._request.content.set_exception(exc or ConnectionResetError("Connection lost"))
+        self._edge.closed(self)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """Take that the client is slow."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        """Take that the client has caught up."""
+        self._stall.end()
+        super().resume_writing()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's signature
+        """Read on, where reading was paused; the end of each body asks for that."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def end_writing(self) -> None:
+        """Say that no more is written, where the transport can say that (RFC 9112 section 9.6): a client that still sends learns it."""
+        if self.transport is not None and not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written. Raises ConnectionError when it leaves meanwhile."""
+        if self._paused:
+            await self._drain_helper()
+
+    def hand_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
+        """Give the transport, no longer read from, to `protocol`, with what the client sent behind its request.
+
+        `protocol` passes `connection_lost` on. Raises ConnectionError when the client has left.
+        """
+        transport, tail = self.transport, self._upgrade_tail
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self._upgrade_tail = b""
+        transport.pause_reading()
+        transport.set_protocol(protocol)
+        return transport, tail
+
+    # The parser.
+
+    def _feed(self, data: bytes) -> list[tuple[Any, StreamReader]]:
+        """Return the messages whose heads end in `data`; an exception stands for what is none."""
+        assert self._parser is not None
+        try:
+            messages, self._upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._upgraded = False
+            return [(error, EMPTY_PAYLOAD)]
+        if tail and self._upgraded:
+            self._hold(tail)
+        return messages
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came behind a request for another protocol."""
+        self._upgrade_tail += data
+        if len(self._upgrade_tail) >= HELD_BODY and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _refuse_head(self, data: bytes) -> HeadRefused | None:
+        if self._head_bytes + len(data) > self._edge.limits.header_size and not self._head_fits(data):
+            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
+        if self._at_start and not is_request_line(data):
+            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(data) else "bad_request")
+        return None
+
+    def _head_fits(self, data: bytes) -> bool:
+        """Whether the head ends within its limit in `data`: what follows is body, or the next request."""
+        end = data.find(b"\r\n\r\n")
+        return end >= 0 and self._head_bytes + end + 4 <= self._edge.limits.header_size
+
+    def _head_complete(self, data: bytes, messages: list[tuple[Any, StreamReader]]) -> None:
+        """Take that `data` has brought the heads of these messages to their end."""
+        if self._head_timer is not None:
+            self._cancel_head_timer()
+        self._head_bytes = 0
+        interrupted = None if self._payload.is_eof() else self._payload
+        message, self._payload = messages[-1]
+        if len(messages) > 1 or isinstance(message, Exception) or message.chunked:
+            self._look_at_each(data, messages, interrupted)
+        self._at_start = self._payload is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
+
+    def _look_at_each(self, data: bytes, messages: list[tuple[Any, StreamReader]], interrupted: StreamReader | None) -> None:
+        for index, (message, self._payload) in enumerate(messages, 1):
+            if not isinstance(message, Exception):
+                self._begin_body(data, is_chunked=message.chunked, following=len(messages) - index)
+            elif isinstance(message, BadHttpMethod):
+                messages[-1] = (_named_method(data) or message, EMPTY_PAYLOAD)
+            elif interrupted is not None:  # aiohttp leaves the reader of this body waiting
+                self.is_last = True
+                interrupted.set_exception(RequestPayloadError())
+
+    def _begin_body(self, data: bytes, *, is_chunked: bool, following: int) -> None:
+        self._is_chunked = is_chunked
+        if is_chunked:
+            self._tail = b""
+            self._watch_end(data, following)
+
+    def _watch_end(self, data: bytes, following: int) -> None:
+        """Make a request the last one if a trailer of its body may have become a header of the next."""
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+        if self._payload.is_eof():
+            self._is_chunked = False
+            self.is_last = self.is_last or bool(following) or not ends_plainly(self._tail)
+
+    # What is no request.
+
+    def _answer_refused(self, error: Exception) -> None:
+        """Answer what the parser refused. The parser's words, which quote the client, go nowhere."""
+        exchange = self._edge.recorder.begin("other", self.client)
+        failure, reason = self._failure(error, exchange)
+        exchange.status, exchange.reason, exchange.failure = failure.failure.http_status, failure.reason, failure.failure.code
+        self._edge.metrics.rejected(reason).inc()
+        answer = failure_answer(failure, exchange.request_id, close=True)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(answer.unasked())
+        exchange.bytes_out = len(answer.body)
+        self._edge.recorder.record(exchange)
+
+    def _failure(self, error: Exception, exchange: Exchange) -> tuple[GatewayError, str]:
+        if isinstance(error, _UnknownMethod):
+            return self._edge.unknown_method(error.method, error.target, exchange), "bad_request"
+        if isinstance(error, HeadRefused):
+            return GatewayError(error.code, error.reason), error.reason
+        if isinstance(error, LineTooLong) or "Too many headers" in str(error):
+            return GatewayError("HEADERS_TOO_LARGE", "headers_too_large"), "headers_too_large"
+        return GatewayError("REQUEST_MALFORMED", "bad_request"), "bad_request"
+
+    def _stalled(self) -> None:
+        self.is_slow = True
+        self._edge.metrics.rejected(SLOW_READER).inc()
+
+    def _begin_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(self._edge.limits.header_timeout, self._head_timed_out)
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        self._refuse(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
+
+    def _refuse(self, refused: HeadRefused) -> None:
+        self._refused = True
+        self._cancel_head_timer()
+        self._queue.append((refused, EMPTY_PAYLOAD))
+        self._wake()
+
+
+class _UnknownMethod(Exception):
+    def __init__(self, method: str, target: str) -> None:
+        super().__init__(method, target)
+        self.method = method
+        self.target = target
+
+
+def _named_method(data: bytes) -> _UnknownMethod | None:
+    """Tell a request whose only fault is a method that the parser does not know from one that is no HTTP."""
+    line = _REQUEST_LINE.match(data)
+    return _UnknownMethod(line[1].decode("ascii"), line[2].decode("ascii")) if line else None
+
+
+def _peer_address(transport: asyncio.BaseTransport) -> str:
+    """Return the address of the peer, without its port; UNIX for a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else UNIX
