@@ -1,6 +1,7 @@
 """The gateway's path of the MPP's API in one process: a real edge, real routes and pools, a scripted session check."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -43,6 +44,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Cluster, Pool
 from gateway.upstream.configured import api_cluster
 from gateway.upstream.watch import Watch, show_health
+from tests.upstream.peer import Call, Script
 
 SDK = "/alipayplus"
 LIMITS = Limits(header_size=Size(2048))
@@ -233,3 +235,32 @@ class Rig:
 
 
 StartRig = Callable[..., Awaitable[Rig]]
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def answering(answer: bytes, *, keeps: bool = True) -> Script:
+    """Answer each request with these bytes; close afterwards unless `keeps`."""
+
+    async def script(call: Call) -> None:
+        while True:
+            await call.read_request()
+            call.write(answer)
+            if not keeps:
+                return
+
+    return script
+
+
+async def reading_all(call: Call) -> None:
+    """Read one request, chunked or not, and answer."""
+    head = await call.read_head()
+    if b"chunked" in head.lower():
+        while not call.received.endswith(b"0\r\n\r\n"):
+            await call.read(1)
+    else:
+        lengths = re.findall(rb"Content-Length: ([0-9]+)", head)
+        await call.read(int(lengths[0]) if lengths else 0)
+    call.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await call.read_to_end()
