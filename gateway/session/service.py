@@ -131,6 +131,12 @@ class Sessions:
             self._keep(self._cache, key, flight.began, verdict, outcome)
         return verdict
 
+    def _keep(self, cache: Cache, key: bytes, began: float, verdict: Verdict, answer: Answer) -> None:
+        """Keep a verdict, from the call-out's start: a login that ends while it is under way is noticed within ttl of that (B8)."""
+        kept = keep_for(verdict, answer, ttl=self._ttl, negative_ttl=self._negative_ttl, wall_time=self._wall_clock())
+        if began + kept > self._clock():
+            cache.put(key, verdict, began + kept)
+
     # Call-outs that have to wait for a place or a connection, and those that are made again.
 
     def _fly(self, key: bytes, message: Message, flight: Flight, timeout: float, *, again: bool = False) -> None:
@@ -147,12 +153,6 @@ class Sessions:
             return self._verdict(key, flight, error)
         except TimeoutError:
             return flight.late
-
-    def _keep(self, cache: Cache, key: bytes, began: float, verdict: Verdict, answer: Answer) -> None:
-        """Keep a verdict, from the call-out's start: a login that ends while it is under way is noticed within ttl of that (B8)."""
-        kept = keep_for(verdict, answer, ttl=self._ttl, negative_ttl=self._negative_ttl, wall_time=self._wall_clock())
-        if began + kept > self._clock():
-            cache.put(key, verdict, began + kept)
 
     def _expire(self, key: bytes, flight: Flight, task: asyncio.Task[Verdict]) -> None:
         """End a call-out whose time is up; those who wait learn it now, not when the connection is closed."""
