@@ -46,6 +46,7 @@ _ROWS: Final = (
 )
 
 FAILURES: Final[dict[str, Failure]] = {failure.code: failure for failure in _ROWS}
+OVERLOADED: Final = FAILURES["OVERLOADED"]
 
 
 class GatewayError(Exception):

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct, field
 
-from gateway.errors import FAILURES
+from gateway.errors import FAILURES, Failure
 from gateway.telemetry.failures import OWN_ANSWER, Failed, LastFailures
 from gateway.telemetry.log import AccessLog
 from gateway.telemetry.metrics import PHASES, Metrics, method_label
@@ -41,6 +41,10 @@ class SdkRecord(Struct, gc=False):
     response_time: str | None = None
     key_version: str | None = None
     customer: str | None = None
+
+    def note_failure(self, failure: Failure) -> None:
+        """Keep a failure of the gateway as the result."""
+        self.result_status, self.result_code, self.code_label = failure.result_status, failure.code, failure.code
 
 
 class Exchange(Struct, gc=False):
@@ -205,22 +209,26 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
         records, self._ended = self._ended, []
+        lines: list[AccessLine] = []
+        is_logged, has_all = self._logs.access_enabled, self._sample >= 1
         for exchange, ended, now in records:
-            self._count(exchange, ended, now)
+            duration = ended - exchange.started
+            self._count(exchange, duration, now)
+            if is_logged and (has_all or has_to_be_logged(exchange) or self._draw() < self._sample):
+                lines.append(access_line(exchange, duration, now))
+            if has_failed(exchange):
+                self.failures.note(failed(exchange, now))
+        if lines:
+            self._logs.access(lines)
 
-    def _count(self, exchange: Exchange, ended: float, now: float) -> None:
-        duration, trace_id = ended - exchange.started, exchange.trace_id
-        metrics = self._metrics
+    def _count(self, exchange: Exchange, duration: float, now: float) -> None:
+        metrics, trace_id = self._metrics, exchange.trace_id
         metrics.requests(exchange.route, method_label(exchange.method), _label(exchange.status)).inc()
         metrics.request_duration(exchange.route).mark(duration, trace_id, now)
         for phase, (began, until) in exchange.phases.items():
             self._phases[phase].mark(until - began, trace_id, now)
         if exchange.sdk is not None:
             self._count_result(exchange.sdk, exchange, now)
-        if self._logs.access_enabled and (self._sample >= 1 or has_to_be_logged(exchange) or self._draw() < self._sample):
-            self._logs.access(access_line(exchange, duration, now))
-        if has_failed(exchange):
-            self.failures.note(failed(exchange, now))
 
     def _count_result(self, sdk: SdkRecord, exchange: Exchange, now: float) -> None:
         self._metrics.results(sdk.scene_label, sdk.result_status, sdk.code_label, sdk.source).inc()
@@ -290,7 +298,8 @@ class AccessLine(Struct, omit_defaults=True, gc=False):
 
 def access_line(exchange: Exchange, duration: float, time: float) -> AccessLine:
     """Return the access line of a request that has ended, at this UNIX time; `duration` is in seconds, and so are its phases."""
-    line = AccessLine(
+    phases = {name: int((ended - began) * 1e6 + 0.5) / 1e6 for name, (began, ended) in exchange.phases.items()} if exchange.phases else {}
+    common = (
         "request",
         written_time(time),
         exchange.request_id,
@@ -299,7 +308,7 @@ def access_line(exchange: Exchange, duration: float, time: float) -> AccessLine:
         method_label(exchange.method),
         exchange.status,
         int(duration * 1e6 + 0.5) / 1e6,
-        {name: int((ended - began) * 1e6 + 0.5) / 1e6 for name, (began, ended) in exchange.phases.items()},
+        phases,
         exchange.bytes_in,
         exchange.bytes_out,
         exchange.client,
@@ -308,9 +317,11 @@ def access_line(exchange: Exchange, duration: float, time: float) -> AccessLine:
         exchange.endpoint,
         exchange.reason,
     )
-    if exchange.sdk is not None:
-        _add_sdk(line, exchange.sdk)
-    return line
+    sdk = exchange.sdk
+    if sdk is None:
+        return AccessLine(*common)
+    call = (sdk.sent, sdk.request_time, sdk.response_time, sdk.key_version, sdk.customer)
+    return AccessLine(*common, sdk.scene_label, sdk.result_status, sdk.result_code, sdk.source, *call)
 
 
 def written_time(time: float) -> str:
@@ -322,10 +333,3 @@ def written_time(time: float) -> str:
 @lru_cache(maxsize=2)
 def _written_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
-
-
-def _add_sdk(line: AccessLine, sdk: SdkRecord) -> None:
-    line.scene, line.result_status, line.result_code = sdk.scene_label, sdk.result_status, sdk.result_code
-    line.source, line.sent = sdk.source, sdk.sent
-    line.request_time, line.response_time, line.key_version = sdk.request_time, sdk.response_time, sdk.key_version
-    line.customer = sdk.customer

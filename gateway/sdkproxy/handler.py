@@ -58,24 +58,42 @@ class SdkProxy:
         """Return the answer to the app. Raises GatewayError for every refusal and every failure."""
         sdk = exchange.sdk = SdkRecord()
         try:
-            size = self._refuse_by_head(request)
+            size = self.check_head(request)
             self._begin(size)
             try:
                 return await self._execute(request, exchange, sdk)
             finally:
                 self._end(size)
         except GatewayError as error:
-            self._note_failure(sdk, error.failure.code)
+            sdk.note_failure(error.failure)
             raise
         except ClientLeft:
-            self._note_failure(sdk, "REQUEST_MALFORMED")  # an incomplete message (RFC 9112, 8)
+            sdk.note_failure(FAILURES["REQUEST_MALFORMED"])  # an incomplete message (RFC 9112, 8)
             raise
         except asyncio.CancelledError:
-            self._note_failure(sdk, "ALIPAYPLUS_TIMEOUT" if sdk.sent == "unknown" else "OVERLOADED")
+            sdk.note_failure(FAILURES["ALIPAYPLUS_TIMEOUT" if sdk.sent == "unknown" else "OVERLOADED"])
             raise
         except Exception:
-            self._note_failure(sdk, "INTERNAL_ERROR")
+            sdk.note_failure(FAILURES["INTERNAL_ERROR"])
             raise
+
+    def check_head(self, request: Request) -> int:
+        """Return how large the body may be. Raises GatewayError for what can be told from the request's head alone."""
+        if request.raw_path != self.target and request.raw_path.partition("?")[0] != self.target:
+            raise GatewayError("NOT_FOUND", "no such SDK path")
+        if request.method != "POST":
+            raise _wrong_method()
+        headers = request.headers
+        types = headers.getall("Content-Type", ())
+        if len(types) != 1 or not is_json_in_utf8(types[0]):
+            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "media type")
+        if "Content-Encoding" in headers and not all(map(_is_identity, headers.getall("Content-Encoding"))):
+            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
+        length = headers.get("Content-Length")
+        size = int(length) if length is not None else self._limits.size
+        if size > self._limits.size:
+            raise BodyTooLarge
+        return size
 
     async def _execute(self, request: Request, exchange: Exchange, sdk: SdkRecord) -> Answer:
         identity = await self._check_session(request, exchange)
@@ -95,26 +113,8 @@ class SdkProxy:
         """Return the refusal of a method that the parser does not know, for the SDK path's own resource or another."""
         exchange.sdk = sdk = SdkRecord()
         error = _wrong_method() if path.partition("?")[0] == self.target else GatewayError("NOT_FOUND", "no such SDK path")
-        self._note_failure(sdk, error.failure.code)
+        sdk.note_failure(error.failure)
         return error
-
-    def _refuse_by_head(self, request: Request) -> int:
-        """Return how large the body may be."""
-        if request.raw_path != self.target and request.raw_path.partition("?")[0] != self.target:
-            raise GatewayError("NOT_FOUND", "no such SDK path")
-        if request.method != "POST":
-            raise _wrong_method()
-        headers = request.headers
-        types = headers.getall("Content-Type", ())
-        if len(types) != 1 or not is_json_in_utf8(types[0]):
-            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "media type")
-        if "Content-Encoding" in headers and not all(map(_is_identity, headers.getall("Content-Encoding"))):
-            raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
-        length = headers.get("Content-Length")
-        size = int(length) if length is not None else self._limits.size
-        if size > self._limits.size:
-            raise BodyTooLarge
-        return size
 
     async def _check_session(self, request: Request, exchange: Exchange) -> Identity:
         begun = self._now()
@@ -145,9 +145,6 @@ class SdkProxy:
             sdk.response_time = call.response_time
             if call.clock_offset is not None:
                 self._on_clock_offset(call.clock_offset)
-
-    def _note_failure(self, sdk: SdkRecord, code: str) -> None:
-        sdk.result_status, sdk.result_code, sdk.code_label = FAILURES[code].result_status, code, code
 
     def _scene_label(self, scene: str | None) -> str:
         if scene is None:

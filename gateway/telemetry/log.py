@@ -10,7 +10,7 @@ import os
 import ssl
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic
@@ -25,6 +25,7 @@ from gateway.config.model import Log
 from gateway.config.values import Secret
 from gateway.telemetry.sink import Sink
 
+_encode: Final = msgspec.json.Encoder().encode
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -86,7 +87,7 @@ class RepeatLimit:
 
 
 def _json(event: EventDict, **_: Any) -> bytes:
-    return msgspec.json.encode(event)
+    return _encode(event)
 
 
 class _Lines:
@@ -96,7 +97,7 @@ class _Lines:
         self._sink = sink
 
     def msg(self, line: bytes | str) -> None:
-        self._sink.write((line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n")
+        self._sink.write([(line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")) + b"\n"])
 
     debug = info = warning = error = critical = exception = msg
 
@@ -122,8 +123,8 @@ class AccessLog(Protocol):
 
     access_enabled: bool
 
-    def access(self, line: msgspec.Struct) -> None:
-        """Write one access line."""
+    def access(self, lines: Sequence[msgspec.Struct]) -> None:
+        """Write access lines."""
 
 
 class Logs:
@@ -152,14 +153,15 @@ class Logs:
         self.log, self._unlimited = self.log.bind(**fields), self._unlimited.bind(**fields)
         self._forward.log = self._forward.log.bind(**fields)
 
-    def access(self, line: msgspec.Struct) -> None:
-        """Write one access line. As JSON it is encoded at once: it is made of our own fields only, and there is one for each request."""
+    def access(self, lines: Sequence[msgspec.Struct]) -> None:
+        """Write access lines. As JSON they are encoded at once: they are made of our own fields only, and there is one for each request."""
         if not self.access_enabled:
             return
         if self._console is None:
-            self._out.write(msgspec.json.encode(line) + b"\n")
+            self._out.write([_encode(line) + b"\n" for line in lines])
         else:
-            self._out.write(self._console(None, "info", msgspec.to_builtins(line)).encode("utf-8", "backslashreplace") + b"\n")
+            shown = (self._console(None, "info", msgspec.to_builtins(line)) for line in lines)
+            self._out.write([line.encode("utf-8", "backslashreplace") + b"\n" for line in shown])
 
     def customer(self, customer_id: str) -> str | None:
         """Return the keyed hash under which this customer stands in the log, or None where no key is configured."""

@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 BUFFER_BYTES: Final = 8 * 1024 * 1024
@@ -41,14 +41,14 @@ class Sink:
         self._thread = threading.Thread(target=self._run, name=f"log-{fd}", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """Take one line, newline included."""
-        given = self._given + len(line)
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Take lines, their newlines included: all of them, or none."""
+        given = self._given + sum(map(len, lines))
         if given - self._done > self._limit:
-            self._on_drop(1)
+            self._on_drop(len(lines))
             return
         self._given = given
-        self._lines.append(line)
+        self._lines.extend(lines)
         if not self._is_awake:
             self._is_awake = True
             self._wake.set()

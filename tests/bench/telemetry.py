@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -63,7 +63,7 @@ class Scrape:
 class _NoLog:
     access_enabled = False
 
-    def access(self, line: Struct) -> None:
+    def access(self, lines: Sequence[Struct]) -> None:
         raise NotImplementedError
 
 

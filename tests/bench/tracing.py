@@ -52,7 +52,7 @@ class Cost:
 class _NoLog:
     access_enabled = False
 
-    def access(self, line: Struct) -> None:
+    def access(self, lines: Sequence[Struct]) -> None:
         raise NotImplementedError
 
 

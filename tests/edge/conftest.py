@@ -1,7 +1,7 @@
 """An edge server on port 0 with a handler of the test's, and what it recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def access(self, line: msgspec.Struct) -> None:
-        self.lines.append(msgspec.to_builtins(line))
+    def access(self, lines: Sequence[msgspec.Struct]) -> None:
+        self.lines.extend(map(msgspec.to_builtins, lines))
 
 
 async def echo(request: Request, exchange: Exchange) -> Answer:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,8 +16,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[Struct] = field(default_factory=list)
 
-    def access(self, line: Struct) -> None:
-        self.lines.append(line)
+    def access(self, lines: Sequence[Struct]) -> None:
+        self.lines.extend(lines)
 
 
 def api(status: int = 200, reason: str | None = None) -> Exchange:
@@ -66,8 +67,8 @@ async def test_one_request_waits_for_others_only_for_a_moment() -> None:
     written = asyncio.Event()
 
     class Told(Lines):
-        def access(self, line: Struct) -> None:
-            super().access(line)
+        def access(self, lines: Sequence[Struct]) -> None:
+            super().access(lines)
             written.set()
 
     lines = Told()

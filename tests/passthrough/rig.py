@@ -58,8 +58,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def access(self, line: Struct) -> None:
-        self.lines.append(to_builtins(line))
+    def access(self, lines: Sequence[Struct]) -> None:
+        self.lines.extend(map(to_builtins, lines))
 
 
 @dataclass

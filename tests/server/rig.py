@@ -38,8 +38,8 @@ class Lines:
     access_enabled: bool = True
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def access(self, line: msgspec.Struct) -> None:
-        self.lines.append(msgspec.to_builtins(line))
+    def access(self, lines: Sequence[msgspec.Struct]) -> None:
+        self.lines.extend(map(msgspec.to_builtins, lines))
 
 
 async def tell(request: Request, exchange: Exchange) -> Answer:

@@ -54,7 +54,7 @@ def start(streams: Streams, **config: Any) -> Logs:
 
 def test_access_lines_go_to_standard_output_as_json(streams: Streams) -> None:
     logs = start(streams)
-    logs.access(Line("a", 200))
+    logs.access([Line("a", 200)])
     out, err = streams.read(logs)
     assert json.loads(out) == {"request_id": "a", "status": 200}
     assert err == b""
@@ -73,7 +73,7 @@ def test_everything_else_goes_to_standard_error_with_its_level(streams: Streams)
 def test_the_console_format_is_for_people(streams: Streams) -> None:
     logs = start(streams, format="console")
     logs.log.warning("said", number=1)
-    logs.access(Line("a", 200))
+    logs.access([Line("a", 200)])
     out, err = streams.read(logs)
     assert b"said" in err
     assert b"200" in out
@@ -88,7 +88,7 @@ def test_colours_are_for_terminals(streams: Streams, monkeypatch: pytest.MonkeyP
     terminal, other_end = pty.openpty()
     logs = Logs(Log(format="console"), out=streams.out[1], err=other_end)
     logs.log.warning("said")
-    logs.access(Line("a", 200))
+    logs.access([Line("a", 200)])
     out, _ = streams.read(logs)
     said = os.read(terminal, 4096)
     os.close(terminal)
@@ -100,7 +100,7 @@ def test_colours_are_for_terminals(streams: Streams, monkeypatch: pytest.MonkeyP
 
 def test_access_lines_can_be_turned_off(streams: Streams) -> None:
     logs = start(streams, access=False)
-    logs.access(Line("a", 200))
+    logs.access([Line("a", 200)])
     assert streams.read(logs)[0] == b""
 
 

@@ -11,7 +11,7 @@ def test_lines_arrive_whole_and_in_order() -> None:
     read, write = os.pipe()
     sink = Sink(write)
     for number in range(100):
-        sink.write(b"line %d\n" % number)
+        sink.write([b"line %d\n" % number])
     sink.close()
     os.close(write)
     with os.fdopen(read, "rb") as stream:
@@ -23,7 +23,7 @@ def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
     dropped: list[int] = []
     sink = Sink(write, on_drop=dropped.append, limit=200_000)
     for _ in range(1000):
-        sink.write(b"x" * 999 + b"\n")
+        sink.write([b"x" * 999 + b"\n"])
     assert 0 < sum(dropped) < 1000
     taken: list[bytes] = []
 
@@ -44,7 +44,7 @@ def test_F5_a_dead_reader_is_counted_and_raises_nothing() -> None:
     os.close(read)
     dropped: list[int] = []
     sink = Sink(write, on_drop=dropped.append)
-    sink.write(b"lost\n")
+    sink.write([b"lost\n"])
     sink.close()
     os.close(write)
     assert sum(dropped) == 1
@@ -62,7 +62,7 @@ def test_a_file_is_written_in_few_large_pieces_and_holds_every_line(tmp_path: Pa
     with (tmp_path / "log").open("wb") as file:
         sink = Sink(file.fileno())
         for number in range(20_000):
-            sink.write(b"line %d\n" % number)
+            sink.write([b"line %d\n" % number])
         sink.close()
     assert (tmp_path / "log").read_bytes().splitlines() == [b"line %d" % number for number in range(20_000)]
 
@@ -75,7 +75,7 @@ dropped = []
 with open(sys.argv[1], "wb") as file:
     sink = Sink(file.fileno(), on_drop=dropped.append)
     for _ in range(10):
-        sink.write(b"x" * 99 + b"\\n")
+        sink.write([b"x" * 99 + b"\\n"])
     sink.close()
 print(sum(dropped))
 """
