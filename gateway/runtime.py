@@ -117,7 +117,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             customer_hash=logs.customer,
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
             begin=partial(shedder.begin, "sdk"),
-            end=shedder.end,
+            end=partial(shedder.end, "sdk"),
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
         ways = api_ways(config, routes, upstreams, tunnels)
@@ -128,6 +128,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             metrics,
             logs.log,
             sdk_target=sdk.target,
+            check_sdk=sdk.check_head,
+            shedder=shedder,
             api=Passthrough(
                 ways,
                 sessions,
@@ -135,7 +137,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
                 identity_header=config.session.identity_header,
                 subject_header=config.server.tls.subject_header if config.server.tls is not None else None,
                 begin=partial(shedder.begin, "api"),
-                end=shedder.end,
+                end=partial(shedder.end, "api"),
             ).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),
             trusted=TrustedProxies(config.server.trusted_proxies),
@@ -147,6 +149,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             recorder,
             metrics,
             front.unknown_method(sdk.unknown_method),
+            refuse=front.refuse,
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
         yield Runtime(config, metrics, front, edge, tunnels, clusters, lag, recorder.failures)

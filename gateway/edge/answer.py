@@ -20,12 +20,25 @@ from gateway.errors import GatewayError, ResultStatus
 RETRY_AFTER_SECONDS: Final = 1
 MESSAGE_KEPT: Final = 1024
 """Characters. A longer message of Alipay+ is written anew each time, so that what is remembered is bounded."""
+_AN_ID: Final = "0" * 32
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
+
+
+@lru_cache(maxsize=256)
+def _head_before_id(status: int, length: int) -> str:
+    """Write what comes first: the same few of them come again and again."""
+    return (
+        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {length}\r\n"
+        "Cache-Control: no-store\r\n"
+        "X-Request-Id: "
+    )
 
 
 class Reply(Protocol):
@@ -71,19 +84,12 @@ class Answer(Struct, gc=False):
         self.sent = True
         self.size = len(body)
 
-    def unasked(self) -> bytes:
-        """Return the whole answer as bytes, for a connection on which no request is read: the last thing on it."""
+    def whole(self) -> bytes:
+        """Return the whole answer as bytes. Without `keep_alive` it is the last thing on its connection."""
         return self._head(HttpVersion11) + self.body
 
     def _head(self, version: HttpVersion) -> bytes:
-        head = (
-            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\n"
-            "Content-Type: application/json\r\n"
-            f"Content-Length: {len(self.body)}\r\n"
-            "Cache-Control: no-store\r\n"
-            f"X-Request-Id: {self.request_id}\r\n"
-            f"Date: {_date(int(time()))}\r\n"
-        )
+        head = f"{_head_before_id(self.status, len(self.body))}{self.request_id}\r\nDate: {_date(int(time()))}\r\n"
         for name, value in self.headers:
             head += f"{name}: {value}\r\n"
         if not self.keep_alive:
@@ -127,3 +133,21 @@ def failure_answer(error: GatewayError, request_id: str, *, close: bool = False)
     if failure.http_status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers = (*headers, ("Retry-After", str(RETRY_AFTER_SECONDS)))
     return Answer(failure.http_status, body, request_id, headers=headers, close=close)
+
+
+def overloaded_answer(request_id: str) -> tuple[bytes, int]:
+    """Return the whole answer OVERLOADED and the size of its body, for a request of HTTP/1.1 on a connection that goes on.
+
+    All but the id has been written once in this second, if it is one of the gateway's own.
+    """
+    if len(request_id) != len(_AN_ID):
+        return _overloaded.__wrapped__(0, request_id)
+    answer, size = _overloaded(int(time()), _AN_ID)
+    return answer.replace(_AN_ID.encode("ascii"), request_id.encode("ascii")), size
+
+
+@lru_cache(maxsize=2)
+def _overloaded(_second: int, request_id: str) -> tuple[bytes, int]:
+    answer = failure_answer(GatewayError("OVERLOADED", ""), request_id)
+    answer.keep_alive = True
+    return answer.whole(), len(answer.body)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
@@ -60,7 +60,7 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_at_start", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_timer", "_idle_until", "_is_chunked", "_payload", "_queue",
+        "_at_start", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_since", "_idle_timer", "_is_chunked", "_payload", "_queue",
         "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
         "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject",
     )  # fmt: skip
@@ -81,12 +81,12 @@ class Connection(BaseProtocol):
         )
         super().__init__(loop, parser)
         self._edge = edge
-        self._queue: deque[tuple[RawRequestMessage | Exception, StreamReader]] = deque()  # requests, and what was no request
+        self._queue: deque[Request | Exception] = deque()  # requests, and what was no request
         self._waiter: asyncio.Future[None] | None = None  # for the next of these
         self._request: Request | None = None  # in hand
         self._task: asyncio.Task[None] | None = None
         self._ends = False  # after the request in hand
-        self._idle_until = 0.0
+        self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -144,15 +144,15 @@ class Connection(BaseProtocol):
     async def _serve(self) -> None:
         try:
             while await self._has_next():
-                message, content = self._queue.popleft()
+                request = self._queue.popleft()
                 self._make_room()
-                if isinstance(message, Exception):
-                    self._answer_refused(message)
+                if isinstance(request, Exception):
+                    self._answer_refused(request)
                     return
-                self._request = Request.of(message, content, self)
-                reply = await self._edge.handler(self._request)
+                self._request = request
+                reply = await self._edge.handler(request)
                 self._request = None
-                if not reply.keep_alive or not content.is_eof():
+                if not reply.keep_alive or not request.content.is_eof():
                     return
         finally:
             self._ends = True
@@ -186,17 +186,18 @@ class Connection(BaseProtocol):
                 self._resume_reading_for_buffer()
 
     def _begin_idle(self) -> None:
-        self._idle_until = self._loop.time() + self._edge.limits.idle_timeout
+        self._idle_since = self._loop.time()
         if self._idle_timer is None:
-            self._idle_timer = self._loop.call_at(self._idle_until, self._look_idle)
+            self._idle_timer = self._loop.call_later(self._edge.limits.idle_timeout, self._look_idle)
 
     def _look_idle(self) -> None:
         """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest."""
         self._idle_timer = None
         if self._waiter is None:
             return  # the next wait begins another
-        if self._loop.time() < self._idle_until:
-            self._idle_timer = self._loop.call_at(self._idle_until, self._look_idle)
+        idle_until = max(self._idle_since, self.heard_at) + self._edge.limits.idle_timeout
+        if self._loop.time() < idle_until:
+            self._idle_timer = self._loop.call_at(idle_until, self._look_idle)
         else:
             self.force_close()
 
@@ -234,14 +235,35 @@ class Connection(BaseProtocol):
             self._watch_end(data, len(messages))
         if messages:
             self._head_complete(data, messages)
-            self._queue.extend(messages)
-            self._wake()
-            if len(self._queue) >= PIPELINED and not self._buffer_paused:
-                self._pause_reading_for_buffer()
+            self._take(messages)
         elif in_head and data:
             self._at_start = False
             self._head_bytes += len(data)
             self._begin_head_timer()
+
+    def _take(self, messages: list[tuple[Any, StreamReader]]) -> None:
+        for message, content in messages:
+            self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
+        if self._is_refused():
+            self._queue.clear()
+            self._make_room()
+            return
+        self._wake()
+        if len(self._queue) >= PIPELINED and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def _is_refused(self) -> bool:
+        """Have the request that has come refused at once, if it may be: it is whole, nothing else is in hand, and the client not slow."""
+        request = self._queue[-1]
+        return (
+            len(self._queue) == 1
+            and self._waiter is not None
+            and isinstance(request, Request)
+            and request.content.is_eof()
+            and self.transport is not None
+            and not (self._paused or self.is_last or self._ends)
+            and self._edge.refuse(request, self.transport)
+        )
 
     def eof_received(self) -> None:
         """Take that the client sends no more: it counts as gone."""
@@ -376,7 +398,7 @@ class Connection(BaseProtocol):
         self._edge.metrics.rejected(reason).inc()
         answer = failure_answer(failure, exchange.request_id, close=True)
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(answer.unasked())
+            self.transport.write(answer.whole())
         exchange.bytes_out = len(answer.body)
         self._edge.recorder.record(exchange)
 
@@ -409,7 +431,7 @@ class Connection(BaseProtocol):
     def _refuse(self, refused: HeadRefused) -> None:
         self._refused = True
         self._cancel_head_timer()
-        self._queue.append((refused, EMPTY_PAYLOAD))
+        self._queue.append(refused)
         self._wake()
 
 

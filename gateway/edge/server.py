@@ -18,6 +18,7 @@ from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Reply]]
+Refuse = Callable[[Request, asyncio.Transport], bool]
 UnknownMethod = Callable[[str, str, Exchange], GatewayError]  # method, target
 
 
@@ -44,11 +45,22 @@ class ServerLimits:
 class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
+    `refuse` may refuse a whole request before `handler` is called; it tells whether it has.
     `open` is how many connections there are, and `on_closed` is called when one has closed.
     """
 
-    def __init__(self, handler: Handler, limits: ServerLimits, recorder: Recorder, metrics: Metrics, unknown_method: UnknownMethod) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        limits: ServerLimits,
+        recorder: Recorder,
+        metrics: Metrics,
+        unknown_method: UnknownMethod,
+        *,
+        refuse: Refuse = lambda _request, _transport: False,
+    ) -> None:
         self.handler = handler
+        self.refuse = refuse
         self.limits = limits
         self.recorder = recorder
         self.metrics = metrics

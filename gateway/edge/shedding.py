@@ -1,8 +1,9 @@
 """Overload: new work is refused before it makes all other work late.
 
-What tells is a measured delay: by how much the event loop is late with what is due. A loop that has been late for a while, with a crowd
-in hand, has more to do than it can; until little is refused any more, it takes as much in each of its turns as keeps it in time. A loop
-that is late without many requests is kept from the CPU by others: to refuse would not help. Work in hand is never given up.
+What tells is a measured delay: by how much the event loop is late with what is due. A loop that has been late for a while, for more
+clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any more, it takes as much in each of
+its turns as keeps it in time. Few clients are let alone however slow it gets for them, since their number is the bound. Work in hand is
+never given up.
 """
 
 from collections.abc import Callable
@@ -21,22 +22,27 @@ LONG: Final = 0.015
 COUNTED: Final = 2 * LONG
 """Seconds. A single delay counts for so long at most: that the process was stopped for a moment is no overload."""
 CROWD: Final = 128
-"""So many requests must be in hand besides: fewer clients are let alone however slow it gets for them, since their number is the bound."""
-MANY: Final = 8
-"""So many requests must have come since the last look for a delay to be theirs."""
+"""More clients than these must have asked within a term for a delay to be an overload."""
+MANY: Final = 24
+"""So many SDK calls must be in hand for a delay to be theirs: a loop that is late without them is kept from the CPU by others."""
 SHORT: Final = 0.002
 """Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
-CALLS: Final = 2
+CALLS: Final = 1
 """So many SDK calls may be begun in one turn, however long they take."""
+FEW: Final = 20
+"""So many SDK calls may be in hand in any case: with fewer, a loop is late with refusals only, and works on too little at once."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
-OVER: Final = 0.1
-"""It is, when no greater share was refused, or when fewer clients than a crowd have asked: a few that ask again at once are no overload."""
+OVER: Final = 0.02
+"""It is, when no greater share was refused, or when no crowd has asked: a few that ask again at once are no overload."""
 COPIES: Final = 5
 """How often a body is held at most while it is checked, signed and sent: once and a half in each form, and what the kernel takes."""
+LATE: Final = "the event loop is late"
+"""Why work is refused, in the log."""
 _SHARE: Final = 0.5
 _PATIENCE: Final = 4.0  # times as late, for a kind of work that has not had its share
-_AVERAGED: Final = 0.3  # seconds
+_AVERAGED: Final = 0.15  # seconds
+_COUNT_AGAIN: Final = 0.05  # seconds; to count clients takes a while if there are many
 _REMEMBERED: Final = 1.0  # seconds in which work done counts for the shares
 _LATELY: Final = exp(-1)  # what is left of work after that time
 
@@ -44,6 +50,7 @@ _LATELY: Final = exp(-1)  # what is left of work after that time
 Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
+_REFUSAL: Final = 0.3  # beside these
 
 
 class Loop(Protocol):
@@ -69,7 +76,7 @@ class Shedder:
         loop: Loop,
         *,
         has_room: Callable[[int], bool] = lambda _: True,
-        clients: Callable[[float], int] = lambda _: CROWD,
+        clients: Callable[[float], int] = lambda _: CROWD + 1,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
@@ -82,16 +89,32 @@ class Shedder:
         self._late = 0.0
         self._late_on_average = 0.0
         self._promised = 0  # bytes
-        self._in_hand = 0
+        self._in_hand = 0.0  # units of the costs
         self._refused = 0  # in this overload
-        self._term_began = 0.0
+        self._term_began = self._counted_at = 0.0
         self._asked_in_term = self._refused_before = 0
-        self._busy = 0.0  # seconds in which `_done` was done
+        self._refusals = 0.0  # lately, as the work done
+        self._busy = 0.0  # seconds in which that was done
         self._unit = 0.0  # seconds that a unit of the costs takes
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
+        self._refused_before_turn = self._refused_before_look = 0
+        self._passed = 0.0  # those that were told since the last look that they may begin, and have not yet
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
         self.is_shedding = False
+
+    def passes(self, work: Work) -> bool:
+        """Tell whether a request of this kind may begin now; if so, `begin` does not ask for it again. Else `refuse` is to be called."""
+        if not self._has_place(work):
+            return False
+        self._take_place(work)
+        self._passed += _COSTS[work]
+        return True
+
+    def refuse(self) -> None:
+        """Take that a request was refused because the loop is late."""
+        self._asked += 1
+        self._refused += 1
 
     def begin(self, work: Work, size: int = 0) -> None:
         """Return if a request of this kind may begin, with a body of so many bytes that is to be held. Raises GatewayError OVERLOADED.
@@ -100,37 +123,50 @@ class Shedder:
         """
         if self._due is None:
             self._wait()
-        self._asked += 1
         if not self._has_room(self._promised + size * COPIES):
+            self._asked += 1
             self._note_memory()
             raise GatewayError("OVERLOADED", "memory is nearly used up")
-        if self.is_shedding and not self._has_place(work):
-            self._refused += 1
-            raise GatewayError("OVERLOADED", "the event loop is late")
+        if not self.is_shedding:
+            self._asked += 1
+        elif self._passed >= _COSTS[work]:
+            self._passed -= _COSTS[work]
+        elif self._has_place(work):
+            self._take_place(work)
+        else:
+            self.refuse()
+            raise GatewayError("OVERLOADED", LATE)
         self._promised += size * COPIES
-        self._in_hand += 1
+        self._in_hand += _COSTS[work]
         self._done[work] += _COSTS[work]
 
-    def end(self, size: int = 0) -> None:
+    def end(self, work: Work, size: int = 0) -> None:
         """Take that a request has ended for which `begin` returned."""
         self._promised -= size * COPIES
-        self._in_hand -= 1
+        self._in_hand -= _COSTS[work]
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""
         return self._done[work] > _COSTS[work] * _LATELY
 
+    def _take_place(self, work: Work) -> None:
+        self._asked += 1
+        self._begun += _COSTS[work] * self._unit
+
     def _has_place(self, work: Work) -> bool:
         turn = self._loop.time()
         if turn != self._turn:
-            self._turn, self._begun = turn, 0.0
-        late = max(self._late, self._now() - turn) + self._begun  # the last look, or how long this turn has lasted and is going to
+            self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
+        if self._in_hand + self._passed < FEW * _COSTS["sdk"] or not self._asked:
+            return True
+        lasted = self._now() - turn - self._refusing(self._refused_before_turn)
+        late = max(self._late, lasted) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
-        is_short = late <= limit * _PATIENCE and self._done[work] < _SHARE * sum(self._done.values())
-        if late > limit and not is_short and self._asked > 1:
-            return False
-        self._begun += _COSTS[work] * self._unit
-        return True
+        return late <= limit or (late <= limit * _PATIENCE and self._done[work] < _SHARE * sum(self._done.values()))
+
+    def _refusing(self, refused_before: int) -> float:
+        """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
+        return (self._refused - refused_before) * _REFUSAL * self._unit
 
     def _note_memory(self) -> None:
         now = self._now()
@@ -145,11 +181,13 @@ class Shedder:
     def _look(self) -> None:
         assert self._due is not None
         now = self._now()
-        self._late = max(0.0, now - self._due)
+        passed = PERIOD + max(0.0, now - self._due)
+        self._late = max(0.0, passed - PERIOD - self._refusing(self._refused_before_look))
         counted = min(self._late, COUNTED)
-        late = counted if self._asked >= MANY and self._in_hand >= CROWD else 0.0
+        late = counted if self._in_hand >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + counted) / _AVERAGED))
-        self._measure(PERIOD + self._late, is_busy=self.is_shedding or late > 0)
+        self._passed = 0.0
+        self._measure(passed, is_busy=self.is_shedding or late > 0)
         self._switch(now)
         if self._asked or self.is_shedding:
             self._asked_in_term += self._asked
@@ -163,18 +201,24 @@ class Shedder:
         fades = exp(-passed / _REMEMBERED)
         for work in self._done:
             self._done[work] *= fades
+        self._refusals = self._refusals * fades + self._refused - self._refused_before_look
+        self._refused_before_look = self._refused
         self._busy = self._busy * fades + (passed if is_busy else 0.0)
-        self._unit = self._busy / max(1.0, sum(self._done.values()))
+        self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
 
     def _switch(self, now: float) -> None:
         if not self.is_shedding:
-            if self._late_on_average < LONG:
+            if self._late_on_average < LONG or now - self._counted_at < _COUNT_AGAIN:
+                return
+            self._counted_at = now
+            if self._clients(TERM) <= CROWD:
                 return
             self.is_shedding, self._refused = True, 0
+            self._refused_before_turn = self._refused_before_look = 0
             self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
         elif now - self._term_began < TERM:
             return
-        elif self._refused - self._refused_before <= OVER * self._asked_in_term or self._clients(TERM) < CROWD:
+        elif self._refused - self._refused_before <= OVER * self._asked_in_term or self._clients(TERM) <= CROWD:
             self.is_shedding, self._late_on_average = False, 0.0
             self._log.warning("taking all requests again", refused=self._refused)
         self._term_began, self._asked_in_term, self._refused_before = now, 0, self._refused

@@ -182,4 +182,4 @@ def acceptor(parts: Runtime, sockets: Sequence[socket.socket], log: FilteringBou
 
 
 def _overloaded() -> bytes:
-    return failure_answer(GatewayError("OVERLOADED", "no descriptors"), urandom(16).hex()).unasked()
+    return failure_answer(GatewayError("OVERLOADED", "no descriptors"), urandom(16).hex()).whole()

@@ -3,8 +3,12 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import CapturingLogger
 
-from gateway.edge.shedding import CALLS, COUNTED, CROWD, LONG, MANY, PERIOD, SHORT, TERM, Shedder, Work
+from gateway.edge.shedding import CALLS, COUNTED, CROWD, FEW, LATE, LONG, MANY, PERIOD, SHORT, TERM, Shedder, Work
 from gateway.errors import GatewayError
+
+COSTS: dict[Work, int] = {"sdk": 5, "api": 1}
+REFUSAL = 0.06
+"""What a refusal takes, in calls."""
 
 
 class Loop:
@@ -33,7 +37,7 @@ class Rig:
     def __init__(self) -> None:
         self.loop = Loop()
         self.room = 1000
-        self.clients = CROWD
+        self.clients = CROWD + 1
         self.log = CapturingLogger()
         self.shedder = Shedder(self.log, self.loop, has_room=lambda size: size < self.room, clients=self.active, now=lambda: self.loop.now)
 
@@ -48,7 +52,7 @@ class Rig:
             return error.reason if error.failure.code == "OVERLOADED" else "wrong code"
         return None
 
-    def turns(self, count: int, late: float, requests: int = MANY, work: Work = "sdk") -> None:
+    def turns(self, count: int, late: float, requests: int = 8, work: Work = "sdk") -> None:
         for _ in range(count):
             assert [self.refusal(work) for _ in range(requests)] == [None] * requests
             self.loop.look(late)
@@ -80,10 +84,10 @@ class Rig:
         self.loop.look(late)
         self.refusal()
 
-    def done(self, requests: int | None = None) -> None:
+    def done(self, requests: int | None = None, work: Work = "sdk") -> None:
         """Let so many requests end, or all."""
-        for _ in range(self.shedder._in_hand if requests is None else requests):
-            self.shedder.end()
+        for _ in range(round(self.shedder._in_hand / COSTS[work]) if requests is None else requests):
+            self.shedder.end(work)
 
     def said(self) -> list[str]:
         return [call.args[0] for call in self.log.calls]
@@ -101,12 +105,27 @@ def test_a_loop_that_is_a_little_late_is_let_alone(rig: Rig) -> None:
 
 
 def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig) -> None:
+    rig.clients = CROWD
     for _ in range(100):
-        assert [rig.refusal() for _ in range(CROWD - 1)] == [None] * (CROWD - 1)
+        assert [rig.refusal() for _ in range(CROWD)] == [None] * CROWD
         rig.loop.look(1.0)
-        for _ in range(CROWD - 1):
-            rig.shedder.end()
+        rig.done()
     assert rig.said() == []
+
+
+def test_an_overload_is_noticed_before_much_has_gathered(rig: Rig) -> None:
+    """Twice as many calls come as can be done: what is in hand grows by half a millisecond's work in each millisecond."""
+    began = rig.loop.now
+    while not rig.shedder.is_shedding:
+        due = rig.loop.timer[0] if rig.loop.timer else rig.loop.now
+        in_hand = round(rig.shedder._in_hand / COSTS["sdk"])
+        late = min(0.03, in_hand * 0.0014 / 5)
+        passed = due + late - rig.loop.now
+        assert {rig.refusal() for _ in range(round(passed * 1400) or 1)} == {None}
+        rig.done(min(round(passed * 700), in_hand))
+        rig.loop.look(late)
+    assert rig.loop.now - began < 0.3
+    assert rig.shedder._in_hand < 200 * COSTS["sdk"]
 
 
 def test_a_single_delay_is_no_overload(rig: Rig) -> None:
@@ -118,9 +137,11 @@ def test_a_single_delay_is_no_overload(rig: Rig) -> None:
     assert not rig.shedder.is_shedding
 
 
-def test_a_loop_that_is_late_without_many_requests_is_not_overloaded(rig: Rig) -> None:
-    rig.crowd()
-    rig.turns(100, LONG * 5, requests=MANY - 1)
+def test_a_loop_that_is_late_without_many_requests_in_hand_is_not_overloaded(rig: Rig) -> None:
+    for _ in range(100):
+        assert [rig.refusal() for _ in range(MANY - 1)] == [None] * (MANY - 1)
+        rig.loop.look(LONG * 5)
+        rig.done()
     assert rig.said() == []
 
 
@@ -138,7 +159,7 @@ def test_a_loop_that_is_late_for_a_while_refuses_and_says_so_once(rig: Rig) -> N
     rig.overload()
     rig.look(LONG)
     for _ in range(20):
-        assert rig.refusal() == "the event loop is late"
+        assert rig.refusal() == LATE
         rig.look(LONG)
     assert rig.said() == ["overloaded: refusing new requests"]
 
@@ -161,26 +182,64 @@ def test_a_turn_that_has_lasted_long_enough_takes_no_more(rig: Rig) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0004, 0.0016, 0.005])
 def test_what_is_begun_keeps_the_loop_busy_and_in_time(rig: Rig, seconds: float) -> None:
-    """Many more than a loop can do come in each of its turns, in which it does what was begun in the one before."""
+    """Many more than a loop can do come in each of its turns, in which it refuses, and does what was begun in the one before."""
     rig.overload()
-    began, begun, latest = rig.loop.now, 0, 0.0
+    began, begun, latest = rig.loop.now, 0.0, 0.0
     for look in range(800):
         assert rig.loop.timer is not None
         due = rig.loop.timer[0]
         while rig.loop.now < due:
             rig.loop.turn = rig.loop.now
-            taken = [rig.refusal() for _ in range(40)].count(None)
+            taken = [rig.refusal() for _ in range(10)].count(None)
             rig.done(taken)
-            begun += taken
-            rig.loop.now += taken * seconds or 0.0001
+            worked = (taken + (10 - taken) * REFUSAL) * seconds
+            begun += worked
+            rig.loop.now += worked or 0.0001
         late = rig.loop.now - due
         rig.loop.look(late)
         if look == 400:  # it has found out what a call takes
-            began, begun, latest = rig.loop.now, 0, 0.0
+            began, begun, latest = rig.loop.now, 0.0, 0.0
         latest = max(latest, late)
     assert rig.shedder.is_shedding
-    assert 0.8 < begun * seconds / (rig.loop.now - began) <= 1.01
-    assert latest <= SHORT + (CALLS + 2) * seconds
+    assert 0.8 < begun / (rig.loop.now - began) <= 1.01
+    assert latest <= SHORT + (CALLS + 2 + 10 * REFUSAL) * seconds
+
+
+def test_a_few_requests_may_be_in_hand_however_late_the_loop_is(rig: Rig) -> None:
+    rig.overload()
+    for _ in range(3):
+        rig.done()
+        rig.loop.look(rig.limit() * 10)
+        assert [rig.refusal() for _ in range(FEW + 10)].count(None) == FEW
+
+
+def test_that_refusals_make_the_loop_late_is_no_reason_to_refuse_more(rig: Rig) -> None:
+    rig.overload()
+    for refused in (0, 500):
+        rig.loop.look(rig.limit() * 10)
+        rig.refusal()
+        for _ in range(refused):
+            assert rig.refusal() == LATE
+        rig.loop.look(rig.limit() * 2)
+        rig.refusal()
+        assert (rig.refusal() is None) is (refused > 0)
+
+
+def test_what_may_begin_is_not_refused_when_it_does(rig: Rig) -> None:
+    rig.overload()
+    rig.loop.look(0)
+    passed = [rig.shedder.passes("sdk") for _ in range(10)].count(True)
+    assert 0 < passed < 10
+    rig.loop.now += rig.limit() * 1.1
+    assert [rig.refusal() is None for _ in range(passed + 1)] == [True] * passed + [False]
+
+
+def test_what_may_begin_is_forgotten_if_it_does_not(rig: Rig) -> None:
+    rig.overload()
+    rig.loop.look(0)
+    assert rig.shedder.passes("sdk")
+    rig.loop.look(LONG)
+    assert [rig.refusal() is None for _ in range(2)] == [True, False]
 
 
 def test_it_ends_after_a_term_in_which_little_was_refused_and_says_how_much_was(rig: Rig) -> None:
@@ -209,7 +268,7 @@ def test_it_ends_when_only_few_clients_are_left_that_ask_again_and_again(rig: Ri
     rig.overload()
     rig.term(asked=200)
     assert rig.shedder.is_shedding
-    rig.clients = CROWD - 1
+    rig.clients = CROWD
     rig.term(asked=200)
     assert not rig.shedder.is_shedding
     assert rig.said()[-1] == "taking all requests again"
@@ -280,7 +339,7 @@ def test_what_was_promised_room_has_it_until_it_ends(rig: Rig) -> None:
     assert rig.refusal(size=100) is None
     assert rig.refusal(size=100) is not None, "5 times 200 bytes are no room below 1000"
     assert rig.refusal(size=90) is None
-    rig.shedder.end(100)
+    rig.shedder.end("sdk", 100)
     assert rig.refusal(size=100) is None
 
 

@@ -1,14 +1,23 @@
 """What a client and an operator see when new work is refused."""
 
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.http import HttpRequestParser
 
+from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
-from tests.sdkproxy.conftest import JSON, LOGIN
+from gateway.edge.request import Request
+from gateway.edge.shedding import LATE, Shedder
+from tests.sdkproxy.conftest import BODY, JSON, LOGIN, PATH, StartGateway
 
 _SHED = "memory is nearly used up"
+_HEAD = f"POST {PATH} HTTP/1.1\r\nHost: wallet\r\nAuthorization: Bearer demo-token-anna\r\n"
 
 
 @pytest.fixture
@@ -49,3 +58,192 @@ async def test_the_connection_goes_on_after_a_refusal(gateway: Any) -> None:
             async with http.post(url, data=b"x" * 100_000, headers={**JSON, **LOGIN}) as answer:
                 assert (answer.status, answer.headers.get("Connection")) == (503, None)
     assert gateway.count("gateway_connections") <= 2
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let all SDK calls be refused because the loop is late. What is given holds whether each request was refused at once."""
+    at_once: list[bool] = []
+    refuse = Front.refuse
+
+    def noted(*arguments: Any) -> bool:
+        at_once.append(refuse(*arguments))
+        return at_once[-1]
+
+    monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(Shedder, "_switch", lambda *_: None)
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: False)
+    monkeypatch.setattr(Front, "refuse", noted)
+    return at_once
+
+
+def _request(*fields: str, body: bytes = BODY, kind: str = "Content-Type: application/json") -> bytes:
+    head = _HEAD + "".join(f"{field}\r\n" for field in (kind, f"Content-Length: {len(body)}", *fields))
+    return f"{head}\r\n".encode() + body
+
+
+_LAST = _request("Connection: close")  # never refused at once
+_VARYING = ("time", "request_id", "trace_id", "duration")
+_CHANGING = re.compile(rb"[0-9a-f]{32}|Date: [^\r]+|Connection: close\r\n")
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        """Send pieces one by one, a moment apart, and return the next answer."""
+        for piece in pieces:
+            self._writer.write(piece)
+            await asyncio.sleep(0.02 if len(pieces) > 1 else 0)
+        return await self.answer()
+
+    async def answer(self) -> bytes:
+        async with asyncio.timeout(20):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"Content-Length: (\d+)", head)
+            assert length is not None
+            return head + await self._reader.readexactly(int(length[1]))
+
+    async def end(self) -> bytes:
+        return await asyncio.wait_for(self._reader.read(), 20)
+
+    def leave(self) -> None:
+        self._writer.transport.abort()
+
+
+@pytest.fixture
+async def client(gateway: Any) -> AsyncIterator[_Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    yield _Client(reader, writer)
+    writer.transport.abort()
+
+
+async def test_a_refusal_at_once_is_the_same_as_any_other(late: list[bool], gateway: Any, client: _Client) -> None:
+    at_once, usual = [await client.ask(request) for request in (_request(), _LAST)]
+    assert late == [True, False]
+    assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
+    head, _, body = at_once.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 1" in head
+    assert b"Connection" not in head
+    request_id = json.loads(body)["requestId"]
+    assert f"X-Request-Id: {request_id}\r\n".encode() in head
+    assert (gateway.sim.auth.count, gateway.sim.alipayplus.count) == (0, 0)
+    assert gateway.results("OVERLOADED", "F", "gateway", scene="none") == 2
+    assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 2
+    assert gateway.parts.failures.all()[0].request_id == request_id
+    first, second = gateway.lines()
+    assert {name: first[name] for name in first if name not in _VARYING} == {name: second[name] for name in second if name not in _VARYING}
+    assert (first["reason"], first["bytes_in"], first["bytes_out"], first["request_id"]) == (LATE, len(BODY), len(body), request_id)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(_request(kind="Content-Type: text/plain"), 415, id="media type"),
+        pytest.param(_request("Content-Encoding: gzip"), 415, id="coding"),
+        pytest.param(_request().replace(b"POST", b"PUT", 1), 405, id="method"),
+        pytest.param(_request().replace(b"sdkProxy", b"other", 1), 404, id="path"),
+        pytest.param(_request().replace(b"Host: wallet", b"Host: wal/let", 1), 400, id="host"),
+        pytest.param(_request().replace(b"HTTP/1.1", b"HTTP/1.0", 1), 503, id="old"),
+        pytest.param(_request("Upgrade: websocket", "Connection: upgrade"), 503, id="upgrade"),
+        pytest.param(_request("Transfer-Encoding: chunked"), 400, id="two lengths"),
+    ],
+)
+async def test_what_needs_a_closer_look_is_not_refused_at_once(late: list[bool], client: _Client, request_: bytes, status: int) -> None:
+    answer = await client.ask(request_)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert not any(late)
+
+
+def _api(*fields: str, method: str = "GET", body: str = "") -> bytes:
+    head = (f"{method} /api/balance?of=anna HTTP/1.1", "Host: wallet", "Authorization: Bearer demo-token-anna", *fields)
+    return ("\r\n".join(head) + "\r\n\r\n" + body).encode()
+
+
+async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(late: list[bool], gateway: Any, client: _Client) -> None:
+    at_once, usual = [await client.ask(request) for request in (_api(), _api("Connection: close"))]
+    assert late == [True, False]
+    assert at_once.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
+    assert gateway.count("gateway_requests_total", route="/api", method="GET", status="503") == 2
+    first, second = gateway.lines()
+    assert {name: first[name] for name in first if name not in _VARYING} == {name: second[name] for name in second if name not in _VARYING}
+    assert (first["reason"], first["route"], first["path"]) == (LATE, "/api", "/api/balance")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(_api("Content-Length: 2", method="POST", body="{}"), 503, id="body"),
+        pytest.param(_api("Transfer-Encoding: chunked", method="POST", body="0\r\n\r\n"), 503, id="chunks"),
+        pytest.param(_api("Connection: upgrade", "Upgrade: websocket"), 400, id="upgrade"),
+        pytest.param(_api().replace(b"/api", b"/nowhere"), 404, id="no route"),
+        pytest.param(_api().replace(b"/api", b"/alipayplus"), 404, id="below the prefix"),
+        pytest.param(_api().replace(b"balance", b"%2e%2e/x"), 400, id="target"),
+        pytest.param(_api("Transfer-Encoding: gzip, chunked", body="0\r\n\r\n"), 400, id="framing"),
+    ],
+)
+async def test_of_the_api_only_the_plain_is_refused_at_once(late: list[bool], client: _Client, request_: bytes, status: int) -> None:
+    assert (await client.ask(request_)).startswith(f"HTTP/1.1 {status} ".encode())
+    assert not any(late)
+
+
+async def test_a_refusal_has_the_id_that_a_trusted_proxy_gave(late: list[bool], start: StartGateway) -> None:
+    gateway = await start({"server": {"trusted_proxies": ["127.0.0.0/8"]}})
+    client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
+    for request_id in ("from-the-proxy", "f" * 32, "e" * 64):
+        head, _, body = (await client.ask(_api(f"X-Request-Id: {request_id}"))).partition(b"\r\n\r\n")
+        assert json.loads(body)["requestId"] == request_id
+        assert f"X-Request-Id: {request_id}\r\n".encode() in head
+    assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    assert late == [True, True, True, False]
+    client.leave()
+
+
+async def test_a_request_that_has_not_come_whole_is_refused_on_the_usual_way(late: list[bool], client: _Client) -> None:
+    whole = _request()
+    assert (await client.ask(whole[:40], whole[40:-9], whole[-9:])).startswith(b"HTTP/1.1 503 ")
+    assert late == []
+    assert (await client.ask(whole)).startswith(b"HTTP/1.1 503 ")
+    assert late == [True]
+
+
+async def test_requests_that_come_together_get_their_answers_in_turn(late: list[bool], gateway: Any, client: _Client) -> None:
+    for count in (1, 3, 1, 40):
+        answers = [await client.ask(_request() * count), *[await client.answer() for _ in range(count - 1)]]
+        assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
+    assert late == [True, True]
+    assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 45
+
+
+async def test_while_it_drains_the_connection_ends_with_the_refusal(late: list[bool], gateway: Any, client: _Client) -> None:
+    gateway.parts.front.draining = True
+    assert b"Connection: close\r\n" in await client.ask(_request())
+    assert await client.end() == b""
+    assert late == [False]
+
+
+async def test_a_connection_on_which_all_is_refused_does_not_idle(late: list[bool], start: StartGateway) -> None:
+    gateway = await start({"server": {"limits": {"idle_timeout": "300ms"}}})
+    client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
+    for _ in range(8):
+        assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+        await asyncio.sleep(0.1)
+    assert late == [True] * 8
+    assert await client.end() == b""
+    client.leave()
+
+
+async def test_a_client_that_has_left_gets_no_answer_and_is_counted(late: list[bool], gateway: Any, client: _Client) -> None:
+    await client.ask(_request())
+    [connection] = gateway.parts.edge.connections
+    request = Request.of(*HttpRequestParser(connection, asyncio.get_running_loop(), 2**16).feed_data(_request())[0][0], connection)
+    assert gateway.parts.edge.refuse(request, connection.transport)
+    connection.force_close()
+    assert await client.end() == b""
+    assert late == [True, True]
+    assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 2
