@@ -149,6 +149,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             recorder,
             metrics,
             front.unknown_method(sdk.unknown_method),
+            shedder=shedder,
             refuse=front.refuse,
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)

@@ -244,7 +244,8 @@ class Connection(BaseProtocol):
     def _take(self, messages: list[tuple[Any, StreamReader]]) -> None:
         for message, content in messages:
             self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
-        if self._is_refused():
+        shedder = self._edge.shedder
+        if shedder is not None and shedder.is_shedding and self._is_refused():
             self._queue.clear()
             self._make_room()
             return

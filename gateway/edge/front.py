@@ -89,16 +89,14 @@ class Front:
         self.idle.set()
 
     def refuse(self, request: Request, transport: asyncio.Transport) -> bool:
-        """Refuse a whole request at once, if nothing but an overload can be said of it; tell whether that was done.
+        """While work is refused, refuse a whole request at once, if nothing else can be said of it; tell whether that was done.
 
         This takes half of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one target,
         and for requests of the API without a body. The connection goes on.
         """
         shedder = self._shedder
-        if shedder is None or not shedder.is_shedding:
-            return False
         work: Work = "sdk" if request.raw_path == self._sdk_target else "api"
-        if shedder.passes(work) or not self._is_plain(request):
+        if shedder is None or shedder.passes(work) or not self._is_plain(request):
             return False
         connection = request.connection
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)

@@ -14,6 +14,7 @@ from gateway.edge.connection import Connection
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
+from gateway.edge.shedding import Shedder
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
@@ -45,7 +46,7 @@ class ServerLimits:
 class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
-    `refuse` may refuse a whole request before `handler` is called; it tells whether it has.
+    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called; it tells whether it has.
     `open` is how many connections there are, and `on_closed` is called when one has closed.
     """
 
@@ -57,9 +58,11 @@ class EdgeServer:
         metrics: Metrics,
         unknown_method: UnknownMethod,
         *,
+        shedder: Shedder | None = None,
         refuse: Refuse = lambda _request, _transport: False,
     ) -> None:
         self.handler = handler
+        self.shedder = shedder
         self.refuse = refuse
         self.limits = limits
         self.recorder = recorder

@@ -123,22 +123,23 @@ class Shedder:
         """
         if self._due is None:
             self._wait()
-        if not self._has_room(self._promised + size * COPIES):
+        cost, held = _COSTS[work], size * COPIES
+        if not self._has_room(self._promised + held):
             self._asked += 1
             self._note_memory()
             raise GatewayError("OVERLOADED", "memory is nearly used up")
         if not self.is_shedding:
             self._asked += 1
-        elif self._passed >= _COSTS[work]:
-            self._passed -= _COSTS[work]
+        elif self._passed >= cost:
+            self._passed -= cost
         elif self._has_place(work):
             self._take_place(work)
         else:
             self.refuse()
             raise GatewayError("OVERLOADED", LATE)
-        self._promised += size * COPIES
-        self._in_hand += _COSTS[work]
-        self._done[work] += _COSTS[work]
+        self._promised += held
+        self._in_hand += cost
+        self._done[work] += cost
 
     def end(self, work: Work, size: int = 0) -> None:
         """Take that a request has ended for which `begin` returned."""
