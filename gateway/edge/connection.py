@@ -151,14 +151,21 @@ class Connection(BaseProtocol):
                     return
                 self._request = request
                 reply = await self._edge.handler(request)
-                self._request = None
                 if not reply.keep_alive or not request.content.is_eof():
                     return
+                self._forget(request)
+                del request, reply
         finally:
             self._ends = True
             self._request = self._task = None
             if self.transport is not None:
                 self.transport.close()
+
+    def _forget(self, request: Request) -> None:
+        """Keep nothing of a request that is done while the next is awaited: with many connections the garbage collector looks at it all."""
+        self._request = None
+        if self._payload is request.content:
+            self._payload = EMPTY_PAYLOAD
 
     async def _has_next(self) -> bool:
         """Wait for the next request; False when none is to be handled any more."""
@@ -247,6 +254,7 @@ class Connection(BaseProtocol):
         shedder = self._edge.shedder
         if shedder is not None and shedder.is_shedding and self._is_refused():
             self._queue.clear()
+            self._payload = EMPTY_PAYLOAD
             self._make_room()
             return
         self._wake()
@@ -274,12 +282,14 @@ class Connection(BaseProtocol):
         self._cancel_head_timer()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        self._stall.end()
+            self._idle_timer = None
+        self._stall.close()
         self.close()
         super().connection_lost(exc)
         self._parser = None
         if self._request is not None:
             self._request.content.set_exception(exc or ConnectionResetError("Connection lost"))
+        self._payload = EMPTY_PAYLOAD
         self._edge.closed(self)
         if self.on_lost is not None:
             self.on_lost()

@@ -34,6 +34,11 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
+    def close(self) -> None:
+        """Watch no longer, and let go of whom to tell: no cycle is left for the garbage collector."""
+        self.end()
+        self._on_stall = _nobody
+
     def _wait(self) -> None:
         self._held = self._transport.get_write_buffer_size()
         self._timer = asyncio.get_running_loop().call_later(self._timeout, self._look)
@@ -45,3 +50,7 @@ class StallWatch:
         self._timer = None
         self._on_stall()
         self._transport.abort()
+
+
+def _nobody() -> None:
+    """Be told of nothing."""

@@ -1,0 +1,61 @@
+"""Requests and connections leave nothing behind that only the garbage collector would find."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp.streams import StreamReader
+
+from gateway.edge.connection import Connection
+
+ONE = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+LAST = ONE.replace(b"Host", b"Connection: close\r\nHost")
+BAD = b"GET / HTTP/9\r\n\r\n"
+
+
+@pytest.fixture
+def garbage() -> Iterator[list[Any]]:
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    yield gc.garbage
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+def bodies() -> list[Any]:
+    """The bodies of requests that something refers to, but the client's own streams."""
+    return [one for one in gc.get_objects() if type(one) is StreamReader]
+
+
+@pytest.mark.parametrize("requests", [[], [ONE], [ONE * 3], [ONE, ONE, LAST], [BAD], [ONE[:30]], [ONE[:-1]]])
+async def test_a_connection_that_has_ended_is_no_cycle(start_edge: Any, garbage: list[Any], requests: list[bytes]) -> None:
+    edge = await start_edge()
+    closed = asyncio.Event()
+    edge.server.on_closed = closed.set
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    for request in requests:
+        writer.write(request)
+        await asyncio.sleep(0.01)
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        await closed.wait()
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert [one for one in garbage if isinstance(one, Connection | StreamReader)] == []
+
+
+async def test_a_connection_that_waits_keeps_nothing_of_its_last_request(start_edge: Any) -> None:
+    edge = await start_edge()
+    before = len(bodies())
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    for _ in range(2):
+        writer.write(ONE)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+        await asyncio.sleep(0.01)
+        assert len(bodies()) == before
+    writer.close()
