@@ -72,7 +72,7 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
         await waiter
 
 
-async def test_while_others_are_to_be_served_half_is_signed_in_a_turn(ours: SigningKey) -> None:
+async def test_while_others_are_to_be_served_one_is_signed_in_a_turn(ours: SigningKey) -> None:
     recording, loop, others = Recording(ours), asyncio.get_running_loop(), [True]
     signer = Signer(recording, has_others=lambda: others[0])  # type: ignore[arg-type]
     waiter: asyncio.Future[None] = loop.create_future()
@@ -83,5 +83,5 @@ async def test_while_others_are_to_be_served_half_is_signed_in_a_turn(ours: Sign
         others[0] = has_others
         await asyncio.sleep(0)
         signed.append(len(recording.signed))
-    assert signed == [4, 6, 7]
+    assert signed == [1, 2, 7]
     assert recording.signed == sorted(recording.signed)
