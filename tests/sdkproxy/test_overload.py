@@ -212,6 +212,15 @@ async def test_a_request_that_has_not_come_whole_is_refused_on_the_usual_way(lat
     assert late == [True]
 
 
+@pytest.mark.parametrize(("size", "at_once"), [(8 * 1024, 3), (15 * 1024, 3), (20 * 1024, 0), (31 * 1024, 0), (100 * 1024, 0)])
+async def test_a_large_body_of_a_refused_request_does_not_hold_up_the_next(
+    late: list[bool], client: _Client, size: int, at_once: int
+) -> None:
+    for _ in range(3):
+        assert (await client.ask(_request(body=b"x" * size))).startswith(b"HTTP/1.1 503 ")
+    assert late == [True] * at_once
+
+
 async def test_requests_that_come_together_get_their_answers_in_turn(late: list[bool], gateway: Any, client: _Client) -> None:
     for count in (1, 3, 1, 40):
         answers = [await client.ask(_request() * count), *[await client.answer() for _ in range(count - 1)]]
