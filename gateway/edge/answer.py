@@ -29,18 +29,6 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-@lru_cache(maxsize=256)
-def _head_before_id(status: int, length: int) -> str:
-    """Write what comes first: the same few of them come again and again."""
-    return (
-        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n"
-        "Content-Type: application/json\r\n"
-        f"Content-Length: {length}\r\n"
-        "Cache-Control: no-store\r\n"
-        "X-Request-Id: "
-    )
-
-
 class Reply(Protocol):
     """What a handler returns: an answer that `send` writes, or one that has been written.
 
@@ -89,7 +77,14 @@ class Answer(Struct, gc=False):
         return self._head(HttpVersion11) + self.body
 
     def _head(self, version: HttpVersion) -> bytes:
-        head = f"{_head_before_id(self.status, len(self.body))}{self.request_id}\r\nDate: {_date(int(time()))}\r\n"
+        head = (
+            f"HTTP/1.1 {self.status} {_REASONS.get(self.status, '')}\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(self.body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            f"X-Request-Id: {self.request_id}\r\n"
+            f"Date: {_date(int(time()))}\r\n"
+        )
         for name, value in self.headers:
             head += f"{name}: {value}\r\n"
         if not self.keep_alive:

@@ -252,27 +252,27 @@ class Connection(BaseProtocol):
         for message, content in messages:
             self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
         shedder = self._edge.shedder
-        if shedder is not None and shedder.is_shedding and self._is_refused():
-            self._queue.clear()
-            self._payload = EMPTY_PAYLOAD
-            self._make_room()
+        if shedder is not None and shedder.is_shedding and self._refuse_at_once():
             return
         self._wake()
         if len(self._queue) >= PIPELINED and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
-    def _is_refused(self) -> bool:
-        """Have the request that has come refused at once, if it may be: it is whole, nothing else is in hand, and the client not slow."""
-        request = self._queue[-1]
-        return (
-            len(self._queue) == 1
-            and self._waiter is not None
-            and isinstance(request, Request)
-            and request.content.is_eof()
-            and self.transport is not None
-            and not (self._paused or self.is_last or self._ends)
-            and self._edge.refuse(request, self.transport)
-        )
+    def _refuse_at_once(self) -> bool:
+        """Have the request that has come refused, if that can be done here: it is whole, nothing else is in hand, the client not slow."""
+        request, transport = self._queue[-1], self.transport
+        if len(self._queue) > 1 or self._waiter is None or isinstance(request, Exception) or not request.content.is_eof():
+            return False
+        if transport is None or self._paused or self.is_last or self._ends:
+            return False
+        answer = self._edge.refuse(request)
+        if answer is None:
+            return False
+        self._edge.write_soon(transport, answer)
+        self._queue.clear()
+        self._payload = EMPTY_PAYLOAD
+        self._make_room()
+        return True
 
     def eof_received(self) -> None:
         """Take that the client sends no more: it counts as gone."""

@@ -81,15 +81,14 @@ class Front:
         self._recorder = recorder
         self._metrics = metrics
         self._log = log
-        self._unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self._in_flight: dict[str, int] = {}
         self.in_flight = 0
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def refuse(self, request: Request, transport: asyncio.Transport) -> bool:
-        """While work is refused, refuse a whole request at once, if nothing else can be said of it; tell whether that was done.
+    def refuse(self, request: Request) -> bytes | None:
+        """While work is refused, refuse a whole request at once, if nothing else can be said of it: return the answer to be written.
 
         This takes half of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one target,
         and for requests of the API without a body. The connection goes on.
@@ -97,7 +96,7 @@ class Front:
         shedder = self._shedder
         work: Work = "sdk" if request.raw_path == self._sdk_target else "api"
         if shedder is None or shedder.passes(work) or not self._is_plain(request):
-            return False
+            return None
         connection = request.connection
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
         try:
@@ -107,16 +106,15 @@ class Front:
                 exchange.route, exchange.sdk = SDK.label, SdkRecord()
                 exchange.sdk.note_failure(OVERLOADED)
             elif self._api is None or self._arrive(request, exchange).match.route is None or _has_body(request):
-                return False
+                return None
         except GatewayError:
-            return False
+            return None
         shedder.refuse()
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id)
-        self._write_soon(transport, answer)
         exchange.bytes_in = request.content.total_bytes
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
         self._recorder.record(exchange)
-        return True
+        return answer
 
     def _is_plain(self, request: Request) -> bool:
         return (
@@ -126,18 +124,6 @@ class Front:
             and request.version == HttpVersion11
             and not self.draining
         )
-
-    def _write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
-        """Write with the others of this turn of the loop: each client that a write wakes up alone costs as much as the refusal."""
-        if not self._unwritten:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._unwritten.append((transport, answer))
-
-    def _write(self) -> None:
-        for transport, answer in self._unwritten:
-            if not transport.is_closing():
-                transport.write(answer)
-        self._unwritten.clear()
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""

@@ -19,7 +19,7 @@ from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Reply]]
-Refuse = Callable[[Request, asyncio.Transport], bool]
+Refuse = Callable[[Request], bytes | None]
 UnknownMethod = Callable[[str, str, Exchange], GatewayError]  # method, target
 
 
@@ -46,7 +46,7 @@ class ServerLimits:
 class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
-    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called; it tells whether it has.
+    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has.
     `open` is how many connections there are, and `on_closed` is called when one has closed.
     """
 
@@ -59,7 +59,7 @@ class EdgeServer:
         unknown_method: UnknownMethod,
         *,
         shedder: Shedder | None = None,
-        refuse: Refuse = lambda _request, _transport: False,
+        refuse: Refuse = lambda _: None,
     ) -> None:
         self.handler = handler
         self.shedder = shedder
@@ -69,6 +69,7 @@ class EdgeServer:
         self.metrics = metrics
         self.unknown_method = unknown_method
         self.connections: set[Connection] = set()
+        self._unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self.on_closed: Callable[[], None] = lambda: None
 
     @property
@@ -89,14 +90,28 @@ class EdgeServer:
         """Return the protocol of a new connection; `client` is the client's address if it is not the peer's (PROXY protocol)."""
         return Receiver(Connection(self, client))
 
+    def write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
+        """Write with the others of this turn of the loop: each client that a write wakes up alone costs as much as a refusal."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unwritten.append((transport, answer))
+
+    def _write(self) -> None:
+        for transport, answer in self._unwritten:
+            if not transport.is_closing():
+                transport.write(answer)
+        self._unwritten.clear()
+
     def close_idle(self) -> None:
         """Close the connections on which no request has begun, as far as that can be known here."""
+        self._write()
         for connection in tuple(self.connections):
             if connection.is_idle:
                 connection.force_close()
 
     async def shutdown(self, timeout: float) -> None:
         """Close all connections; requests in hand have so many seconds to end by themselves, and as many to see that they do not."""
+        self._write()
         await asyncio.gather(*[connection.shutdown(timeout) for connection in tuple(self.connections)])
 
     def opened(self, connection: Connection) -> None:

@@ -104,7 +104,7 @@ class Shedder:
         self.is_shedding = False
 
     def passes(self, work: Work) -> bool:
-        """Tell whether a request of this kind may begin now; if so, `begin` does not ask for it again. Else `refuse` is to be called."""
+        """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`."""
         if not self._has_place(work):
             return False
         self._take_place(work)

@@ -66,9 +66,10 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     at_once: list[bool] = []
     refuse = Front.refuse
 
-    def noted(*arguments: Any) -> bool:
-        at_once.append(refuse(*arguments))
-        return at_once[-1]
+    def noted(*arguments: Any) -> bytes | None:
+        answer = refuse(*arguments)
+        at_once.append(answer is not None)
+        return answer
 
     monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: True, lambda *_: None), raising=False)
     monkeypatch.setattr(Shedder, "_switch", lambda *_: None)
@@ -251,8 +252,18 @@ async def test_a_client_that_has_left_gets_no_answer_and_is_counted(late: list[b
     await client.ask(_request())
     [connection] = gateway.parts.edge.connections
     request = Request.of(*HttpRequestParser(connection, asyncio.get_running_loop(), 2**16).feed_data(_request())[0][0], connection)
-    assert gateway.parts.edge.refuse(request, connection.transport)
+    gateway.parts.edge.write_soon(connection.transport, gateway.parts.edge.refuse(request))
     connection.force_close()
     assert await client.end() == b""
     assert late == [True, True]
     assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 2
+
+
+async def test_a_connection_that_is_closed_for_idling_sends_its_refusal_first(late: list[bool], gateway: Any, client: _Client) -> None:
+    await client.ask(_request())
+    [connection] = gateway.parts.edge.connections
+    connection.data_received(_request())
+    gateway.parts.edge.close_idle()
+    assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+    assert await client.end() == b""
+    assert late == [True, True]
