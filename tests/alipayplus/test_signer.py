@@ -1,11 +1,11 @@
-"""Signatures made at the end of a turn of the loop."""
+"""Signatures made several in a go, behind all else."""
 
 import asyncio
 
 import pytest
 
 from gateway.alipayplus.keys import SigningKey
-from gateway.alipayplus.signer import Signer
+from gateway.alipayplus.signer import BATCH, TURNS, Signer
 
 
 class Recording:
@@ -30,21 +30,40 @@ def wanted(signer: Signer, *names: bytes) -> dict[bytes, asyncio.Future[bytes]]:
     return waiters
 
 
-async def test_what_is_wanted_in_one_turn_is_signed_in_order_when_the_turn_is_over(ours: SigningKey) -> None:
-    recording, loop, told = Recording(ours), asyncio.get_running_loop(), asyncio.Queue[str]()
+async def signed_in_each_go(recording: Recording, goes: int) -> list[int]:
+    """Let the loop turn until so many goes are over; return how many were signed in each. Between them are TURNS turns without any."""
+    counts: list[int] = []
+    for _ in range(goes):
+        for _ in range(TURNS):
+            before = len(recording.signed)
+            await asyncio.sleep(0)
+            assert len(recording.signed) == before
+        await asyncio.sleep(0)
+        counts.append(len(recording.signed) - before)
+    return counts
+
+
+async def test_what_is_wanted_within_a_few_turns_is_signed_in_order_behind_all_else(ours: SigningKey) -> None:
+    recording, names = Recording(ours), [b"a", b"b", b"c"]
     signer = Signer(recording)  # type: ignore[arg-type]
-    waiter = loop.create_future()
-
-    def first() -> None:
-        signer.sign(b"a", lambda _: told.put_nowait("a"), waiter)
-        signer.sign(b"b", lambda _: told.put_nowait("b"), waiter)
-
-    for step in (first, lambda: signer.sign(b"c", lambda _: told.put_nowait("c"), waiter), lambda: told.put_nowait("somebody else")):
-        loop.call_soon(step)
-    assert [await told.get() for _ in range(4)] == ["somebody else", "a", "b", "c"]
-    assert recording.signed == [b"a", b"b", b"c"]
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for name in names:
+        signer.sign(name, lambda _: None, waiter)
+        assert not recording.signed  # somebody else has a turn
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert recording.signed == names
     for name, signature in wanted(signer, b"later").items():
         ours.public.verify(name, await signature)
+
+
+async def test_so_many_are_signed_in_one_go_at_most(ours: SigningKey) -> None:
+    recording = Recording(ours)
+    names = [b"%02d" % number for number in range(2 * BATCH + 1)]
+    waiters = wanted(Signer(recording), *names)  # type: ignore[arg-type]
+    assert await signed_in_each_go(recording, 3) == [BATCH, BATCH, 1]
+    assert recording.signed == names
+    assert all(waiter.done() for waiter in waiters.values())
 
 
 async def test_for_whoever_has_left_nothing_is_signed(ours: SigningKey) -> None:
@@ -72,16 +91,13 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
         await waiter
 
 
-async def test_while_others_are_to_be_served_one_is_signed_in_a_turn(ours: SigningKey) -> None:
-    recording, loop, others = Recording(ours), asyncio.get_running_loop(), [True]
+async def test_while_others_are_to_be_served_one_is_signed_in_a_go(ours: SigningKey) -> None:
+    recording, others = Recording(ours), [True]
     signer = Signer(recording, has_others=lambda: others[0])  # type: ignore[arg-type]
-    waiter: asyncio.Future[None] = loop.create_future()
-    for name in (b"1", b"2", b"3", b"4", b"5", b"6", b"7"):
-        signer.sign(name, lambda _: None, waiter)
-    signed: list[int] = []
-    for has_others in (True, True, False):
-        others[0] = has_others
-        await asyncio.sleep(0)
-        signed.append(len(recording.signed))
-    assert signed == [1, 2, 7]
-    assert recording.signed == sorted(recording.signed)
+    names = [b"1", b"2", b"3", b"4", b"5"]
+    waiters = wanted(signer, *names)
+    assert await signed_in_each_go(recording, 2) == [1, 1]
+    others[0] = False
+    assert await signed_in_each_go(recording, 1) == [3]
+    assert recording.signed == names
+    assert all(waiter.done() for waiter in waiters.values())
