@@ -1,9 +1,5 @@
 """The operators' listener: metrics, probes and the status page.
 
-Read-only, on an address of its own, and never reachable through the public one.
+Read-only, on an address of its own, and never reachable through the public one. Its server and its pages are the supervisor's; workers
+tell it their `status`.
 """
-
-from gateway.admin.server import Health, admin_app
-from gateway.admin.site import Site
-
-__all__ = ["Health", "Site", "admin_app"]

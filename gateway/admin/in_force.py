@@ -129,7 +129,7 @@ def _key(use: Use, version: str, file: Path, read: Callable[[], VerificationKey]
 
 
 def _public_half(entry: PrivateKey, version: str) -> VerificationKey:
-    return read_signing_key(entry, version).public
+    return read_signing_key(entry, version, is_checked=True).public
 
 
 def _changed(file: Path) -> float | None:

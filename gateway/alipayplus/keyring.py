@@ -35,16 +35,16 @@ def check_keys(config: Config) -> Iterator[Fault]:
 
 
 def load_key_ring(config: Alipayplus) -> KeyRing:
-    """Read the signing key in use and all public keys. Raises KeyFormatError or OSError, which `check_keys` finds beforehand."""
+    """Read the signing key in use and all public keys, which `check_keys` has checked. Raises KeyFormatError, OSError."""
     version = config.signing.key_version
-    signing = read_signing_key(config.signing.private_keys[version], version)
+    signing = read_signing_key(config.signing.private_keys[version], version, is_checked=True)
     public_keys = {name: read_verification_key(file) for name, file in config.verification.public_keys.items()}
     return KeyRing(config.client_id, signing, public_keys)
 
 
-def read_signing_key(entry: PrivateKey, version: str) -> SigningKey:
-    """Read one of our private keys. Raises KeyFormatError, OSError."""
-    return load_private_key(_read(entry.file), entry.password.reveal() if entry.password else None, version)
+def read_signing_key(entry: PrivateKey, version: str, *, is_checked: bool = False) -> SigningKey:
+    """Read one of our private keys; its numbers are not checked if that was done before. Raises KeyFormatError, OSError."""
+    return load_private_key(_read(entry.file), entry.password.reveal() if entry.password else None, version, is_checked=is_checked)
 
 
 def read_verification_key(file: Path) -> VerificationKey:

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.alipayplus.signature import SignatureError, format_signature, parse_signature, string_to_sign
@@ -107,12 +108,15 @@ class KeyRing:
         key.verify(string_to_sign(uri, self.client_id, time, body), header.signature)
 
 
-def load_private_key(pem: bytes, password: str | None, version: str) -> SigningKey:
-    """Read an RSA private key in PEM: PKCS#8 (also encrypted) or PKCS#1. Raises KeyFormatError."""
+def load_private_key(pem: bytes, password: str | None, version: str, *, is_checked: bool = False) -> SigningKey:
+    """Read an RSA private key in PEM: PKCS#8 (also encrypted) or PKCS#1. Raises KeyFormatError.
+
+    Its numbers are checked, which takes 50 ms, unless these very bytes have been `is_checked` before.
+    """
     if b"PRIVATE KEY-----" not in pem:
         raise KeyFormatError(_not_a_private_key(pem))
     try:
-        key = serialization.load_pem_private_key(pem, password.encode() if password is not None else None)
+        key = _read(pem, password, is_checked=is_checked)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own texts may quote the input, and differ between its versions.
         raise KeyFormatError(_why_unreadable(pem, password)) from None
@@ -123,8 +127,8 @@ def load_private_key(pem: bytes, password: str | None, version: str) -> SigningK
 
 
 def private_key_bits(pem: bytes, password: str | None) -> int:
-    """Return the size of a private key that `load_private_key` has read, without checking it again: that takes 40 ms."""
-    key = serialization.load_pem_private_key(pem, password.encode() if password is not None else None, unsafe_skip_rsa_key_validation=True)
+    """Return the size of a private key that `load_private_key` has read."""
+    key = _read(pem, password, is_checked=True)
     assert isinstance(key, rsa.RSAPrivateKey)
     return key.key_size
 
@@ -161,6 +165,11 @@ def private_pem(key: rsa.RSAPrivateKey, password: str | None = None) -> bytes:
 def public_pem(key: rsa.RSAPrivateKey) -> bytes:
     """Give the public half of a private key as a PEM SubjectPublicKeyInfo."""
     return VerificationKey.of(key.public_key()).pem()
+
+
+def _read(pem: bytes, password: str | None, *, is_checked: bool) -> PrivateKeyTypes:
+    given = password.encode() if password is not None else None
+    return serialization.load_pem_private_key(pem, given, unsafe_skip_rsa_key_validation=is_checked)
 
 
 def _public_der(key: rsa.RSAPublicKey) -> bytes:

@@ -9,11 +9,11 @@ from time import monotonic, time
 
 from msgspec import structs
 
-from gateway.admin import Health
 from gateway.admin.counts import counts
 from gateway.admin.history import History
 from gateway.admin.in_force import InForce, in_force
 from gateway.admin.overview import Seen, overview
+from gateway.admin.server import Health
 from gateway.admin.status import ReloadShown, ServiceStatus, WorkerShown, WorkerStatus, read_worker_status
 from gateway.server.certificates import expiries
 from gateway.server.copies import Copies

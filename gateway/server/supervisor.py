@@ -12,7 +12,8 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway import __version__
-from gateway.admin import Health, Site, admin_app
+from gateway.admin.server import Health, admin_app
+from gateway.admin.site import Site
 from gateway.admin.status import ReloadShown, ServiceStatus
 from gateway.config import Duration
 from gateway.server.certificates import expiries

@@ -7,8 +7,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry
 
-from gateway.admin import Health, admin_app
 from gateway.admin.page import POLICY
+from gateway.admin.server import Health, admin_app
 from gateway.admin.status import ServiceStatus
 from tests.admin.states import status
 

@@ -50,6 +50,16 @@ def test_the_size_of_a_private_key_is_told_without_checking_it_again(bits: int, 
     assert private_key_bits(private_pem(generate_private_key(bits), password), password) == bits
 
 
+def test_E2_a_key_whose_numbers_do_not_fit_is_refused_unless_it_was_checked_before(rsa_keys: Pair) -> None:
+    numbers = rsa_keys[0].private_numbers()
+    wrong = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    with pytest.raises(KeyFormatError):
+        load_private_key(pem(wrong), None, "1")
+    assert load_private_key(pem(wrong), None, "1", is_checked=True).public.bits == 2048
+
+
 def test_E2_private_keys_that_are_refused_each_say_why(rsa_keys: Pair, small: rsa.RSAPrivateKey) -> None:
     whole = pem(rsa_keys[0])
     damaged = whole[:200] + whole[260:]
