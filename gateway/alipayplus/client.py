@@ -101,6 +101,7 @@ class Client:
         sent), TimedOut, ConnectionLost, ResponseInvalid or SignatureInvalid (the outcome is unknown).
         """
         body = encode_request(header, data, customer_id)
+        del header, data  # which hold the whole body that they came in
         await self._take_place(call)
         try:
             answer = await self._exchange(body, self._scenes.get(scene or "", self._default), call)
@@ -154,7 +155,8 @@ class Client:
             lease.connection.begin(head, body, limit=limit, timeout=self._timeouts.total, done=end)
 
         try:
-            self._signer.sign(string_to_sign(URI, self._ring.client_id, call.request_time, body), send, answered)
+            text = partial(string_to_sign, URI, self._ring.client_id, call.request_time, body)
+            self._signer.sign(text, send, answered)
             answer = await answered
             outcome = "ok"
         except UpstreamError as error:

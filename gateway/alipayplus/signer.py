@@ -30,12 +30,13 @@ class Signer:
         self._key = key
         self._has_others = has_others
         self._loop = asyncio.get_running_loop()
-        self._wanted: deque[tuple[bytes, Callable[[bytes], None], asyncio.Future[Any]]] = deque()
+        self._wanted: deque[tuple[Callable[[], bytes], Callable[[bytes], None], asyncio.Future[Any]]] = deque()
 
-    def sign(self, data: bytes, then: Callable[[bytes], None], waiter: "asyncio.Future[Any]") -> None:
-        """Sign `data`, and call `then` with the signature: what is done next needs no turn of its own.
+    def sign(self, data: Callable[[], bytes], then: Callable[[bytes], None], waiter: "asyncio.Future[Any]") -> None:
+        """Sign what `data` returns, and call `then` with the signature: what is done next needs no turn of its own.
 
-        `waiter` is that of whoever waits for what comes of it. Where it is done, nothing is signed; a failure is raised in it.
+        `data` is called when it is to be signed: those that wait need no memory for it. `waiter` is that of whoever waits for what comes
+        of it. Where it is done, nothing is signed; a failure is raised in it.
         """
         if not self._wanted:
             self._loop.call_soon(self._wait, TURNS)
@@ -54,7 +55,7 @@ class Signer:
             if waiter.done():
                 continue
             try:
-                then(self._key.sign(data))
+                then(self._key.sign(data()))
             except Exception as error:  # noqa: BLE001  raised in whoever waits
                 if not waiter.done():
                     waiter.set_exception(error)

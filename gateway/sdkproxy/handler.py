@@ -103,8 +103,10 @@ class SdkProxy:
         sdk.scene = message.scene
         sdk.scene_label = self._scene_label(message.scene)
         call = Call(exchange.phases)
+        calling = self._client.call(message.header, message.data, identity.customer_id, message.scene, call)
+        del message  # the whole body with it
         try:
-            response = await self._client.call(message.header, message.data, identity.customer_id, message.scene, call)
+            response = await calling
         finally:
             self._note_call(exchange, sdk, call)
         return self._answer(response, exchange, sdk)

@@ -1,6 +1,7 @@
 """Signatures made several in a go, behind all else."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -26,7 +27,7 @@ def wanted(signer: Signer, *names: bytes) -> dict[bytes, asyncio.Future[bytes]]:
     """Want a signature of each name, to be waited for."""
     waiters: dict[bytes, asyncio.Future[bytes]] = {name: asyncio.get_running_loop().create_future() for name in names}
     for name, waiter in waiters.items():
-        signer.sign(name, waiter.set_result, waiter)
+        signer.sign(partial(bytes, name), waiter.set_result, waiter)
     return waiters
 
 
@@ -48,7 +49,7 @@ async def test_what_is_wanted_within_a_few_turns_is_signed_in_order_behind_all_e
     signer = Signer(recording)  # type: ignore[arg-type]
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for name in names:
-        signer.sign(name, lambda _: None, waiter)
+        signer.sign(partial(bytes, name), lambda _: None, waiter)
         assert not recording.signed  # somebody else has a turn
         await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -86,7 +87,7 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
         raise ValueError("not sent")
 
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    Signer(ours).sign(b"a", then, waiter)
+    Signer(ours).sign(lambda: b"a", then, waiter)
     with pytest.raises(ValueError, match="not sent"):
         await waiter
 
