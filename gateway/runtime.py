@@ -92,8 +92,11 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         def clients(seconds: float) -> int:
             return edge.active(seconds)  # which is built last
 
+        def queued() -> float:
+            return client.signature_delay()  # which is built later
+
         lag = stack.enter_context(LoopLag(metrics))
-        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients)
+        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients, queued=queued)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))

@@ -94,6 +94,10 @@ class Client:
         self._now = now
         self._wall_clock = wall_clock
 
+    def signature_delay(self) -> float:
+        """Return for how many seconds the next signature has been wanted; 0 when none is."""
+        return self._signer.delay()
+
     async def call(self, header: bytes, data: bytes, customer_id: str, scene: str | None, call: Call) -> Response:
         """Send one SDK request and return the verified answer.
 

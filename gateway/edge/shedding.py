@@ -1,9 +1,9 @@
 """Overload: new work is refused before it makes all other work late.
 
-What tells is a measured delay: by how much the event loop is late with what is due. A loop that has been late for a while, for more
-clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any more, it takes as much in each of
-its turns as keeps it in time. Few clients are let alone however slow it gets for them, since their number is the bound. Work in hand is
-never given up.
+What tells is a measured delay: by how much the event loop is late with what is due, or calls are with their signatures. A loop that has
+been late for a while, for more clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any
+more, it takes as much in each of its turns as keeps it in time. Few clients are let alone however slow it gets for them, since their number
+is the bound. Work in hand is never given up.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class Shedder:
     """Tells whether a request may be begun now. For one event loop; its timer runs only while requests come.
 
     `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
-    have sent something in so many seconds.
+    have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work.
     """
 
     def __init__(
@@ -77,12 +77,14 @@ class Shedder:
         *,
         has_room: Callable[[int], bool] = lambda _: True,
         clients: Callable[[float], int] = lambda _: CROWD + 1,
+        queued: Callable[[], float] = lambda: 0.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
         self._loop = loop
         self._has_room = has_room
         self._clients = clients
+        self._queued = queued
         self._now = now
         self._due: float | None = None
         self._asked = 0  # since the last look
@@ -184,9 +186,8 @@ class Shedder:
         now = self._now()
         passed = PERIOD + max(0.0, now - self._due)
         self._late = max(0.0, passed - PERIOD - self._refusing(self._refused_before_look))
-        counted = min(self._late, COUNTED)
-        late = counted if self._in_hand >= MANY * _COSTS["sdk"] else 0.0
-        self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + counted) / _AVERAGED))
+        late = min(max(self._late, self._queued()), COUNTED) if self._in_hand >= MANY * _COSTS["sdk"] else 0.0
+        self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
         self._passed = 0.0
         self._measure(passed, is_busy=self.is_shedding or late > 0)
         self._switch(now)

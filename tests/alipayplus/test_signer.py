@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from time import sleep
 
 import pytest
 
@@ -31,14 +32,11 @@ def wanted(signer: Signer, *names: bytes) -> dict[bytes, asyncio.Future[bytes]]:
     return waiters
 
 
-async def signed_in_each_go(recording: Recording, goes: int) -> list[int]:
-    """Let the loop turn until so many goes are over; return how many were signed in each. Between them are TURNS turns without any."""
+async def signed_in_each_turn(recording: Recording, turns: int) -> list[int]:
+    """Let the loop turn so many times; return how many were signed in each."""
     counts: list[int] = []
-    for _ in range(goes):
-        for _ in range(TURNS):
-            before = len(recording.signed)
-            await asyncio.sleep(0)
-            assert len(recording.signed) == before
+    for _ in range(turns):
+        before = len(recording.signed)
         await asyncio.sleep(0)
         counts.append(len(recording.signed) - before)
     return counts
@@ -58,13 +56,32 @@ async def test_what_is_wanted_within_a_few_turns_is_signed_in_order_behind_all_e
         ours.public.verify(name, await signature)
 
 
+async def test_when_no_more_are_wanted_nothing_is_waited_for(ours: SigningKey) -> None:
+    recording = Recording(ours)
+    waiters = wanted(Signer(recording), b"1", b"2")  # type: ignore[arg-type]
+    assert await signed_in_each_turn(recording, 3) == [0, 2, 0]
+    assert all(waiter.done() for waiter in waiters.values())
+
+
 async def test_so_many_are_signed_in_one_go_at_most(ours: SigningKey) -> None:
     recording = Recording(ours)
     names = [b"%02d" % number for number in range(2 * BATCH + 1)]
     waiters = wanted(Signer(recording), *names)  # type: ignore[arg-type]
-    assert await signed_in_each_go(recording, 3) == [BATCH, BATCH, 1]
+    assert [count for count in await signed_in_each_turn(recording, 4 * TURNS) if count] == [BATCH, BATCH, 1]
     assert recording.signed == names
     assert all(waiter.done() for waiter in waiters.values())
+
+
+async def test_it_tells_for_how_long_the_next_signature_has_been_wanted(ours: SigningKey) -> None:
+    signer = Signer(ours, has_others=lambda: True)
+    assert signer.delay() == 0
+    waiters = wanted(signer, b"1", b"2")
+    await waiters[b"1"]
+    sleep(0.01)  # noqa: ASYNC251  the loop is late
+    await asyncio.sleep(0)
+    assert signer.delay() >= 0.009
+    await waiters[b"2"]
+    assert signer.delay() == 0
 
 
 async def test_for_whoever_has_left_nothing_is_signed(ours: SigningKey) -> None:
@@ -92,13 +109,14 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
         await waiter
 
 
-async def test_while_others_are_to_be_served_one_is_signed_in_a_go(ours: SigningKey) -> None:
+async def test_while_others_are_to_be_served_one_is_signed_in_a_few_turns(ours: SigningKey) -> None:
     recording, others = Recording(ours), [True]
     signer = Signer(recording, has_others=lambda: others[0])  # type: ignore[arg-type]
     names = [b"1", b"2", b"3", b"4", b"5"]
     waiters = wanted(signer, *names)
-    assert await signed_in_each_go(recording, 2) == [1, 1]
+    one = [0] * TURNS + [1]
+    assert await signed_in_each_turn(recording, 2 * len(one)) == one + one
     others[0] = False
-    assert await signed_in_each_go(recording, 1) == [3]
+    assert await signed_in_each_turn(recording, 2) == [0, 3]
     assert recording.signed == names
     assert all(waiter.done() for waiter in waiters.values())

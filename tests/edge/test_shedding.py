@@ -38,8 +38,16 @@ class Rig:
         self.loop = Loop()
         self.room = 1000
         self.clients = CROWD + 1
+        self.queued = 0.0
         self.log = CapturingLogger()
-        self.shedder = Shedder(self.log, self.loop, has_room=lambda size: size < self.room, clients=self.active, now=lambda: self.loop.now)
+        self.shedder = Shedder(
+            self.log,
+            self.loop,
+            has_room=lambda size: size < self.room,
+            clients=self.active,
+            queued=lambda: self.queued,
+            now=lambda: self.loop.now,
+        )
 
     def active(self, seconds: float) -> int:
         assert seconds == TERM
@@ -102,6 +110,16 @@ def test_a_loop_that_is_a_little_late_is_let_alone(rig: Rig) -> None:
     rig.crowd()
     rig.turns(1000, LONG * 0.9)
     assert rig.said() == []
+
+
+@pytest.mark.parametrize(("queued", "is_shedding"), [(LONG * 0.9, False), (LONG * 2, True)])
+def test_work_that_is_put_off_is_late_as_much_as_the_loop(rig: Rig, queued: float, *, is_shedding: bool) -> None:
+    rig.crowd()
+    rig.queued = queued
+    for _ in range(100):
+        rig.refusal()
+        rig.loop.look(0)
+    assert rig.shedder.is_shedding is is_shedding
 
 
 def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig) -> None:
