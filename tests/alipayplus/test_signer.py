@@ -2,12 +2,11 @@
 
 import asyncio
 from functools import partial
-from time import sleep
 
 import pytest
 
 from gateway.alipayplus.keys import SigningKey
-from gateway.alipayplus.signer import BATCH, TURNS, Signer
+from gateway.alipayplus.signer import BATCH, GIVEN, TURNS, Signer
 
 
 class Recording:
@@ -16,9 +15,11 @@ class Recording:
     def __init__(self, key: SigningKey) -> None:
         self.key = key
         self.signed: list[bytes] = []
+        self.time = 1000.0  # a signature takes a millisecond of it
 
     def sign(self, data: bytes) -> bytes:
         self.signed.append(data)
+        self.time += 0.001
         if data == b"bad":
             raise ValueError("no signature")
         return self.key.sign(data)
@@ -73,13 +74,14 @@ async def test_so_many_are_signed_in_one_go_at_most(ours: SigningKey) -> None:
 
 
 async def test_it_tells_for_how_long_the_next_signature_has_been_wanted(ours: SigningKey) -> None:
-    signer = Signer(ours, has_others=lambda: True)
+    recording = Recording(ours)
+    signer = Signer(recording, has_others=lambda: True, now=lambda: recording.time)  # type: ignore[arg-type]
     assert signer.delay() == 0
     waiters = wanted(signer, b"1", b"2")
     await waiters[b"1"]
-    sleep(0.01)  # noqa: ASYNC251  the loop is late
-    await asyncio.sleep(0)
-    assert signer.delay() >= 0.009
+    assert signer.delay() == pytest.approx(0.001)
+    recording.time += 1
+    assert signer.delay() == pytest.approx(1.001)
     await waiters[b"2"]
     assert signer.delay() == 0
 
@@ -111,7 +113,7 @@ async def test_what_fails_after_the_signature_fails_whoever_waits(ours: SigningK
 
 async def test_while_others_are_to_be_served_one_is_signed_in_a_few_turns(ours: SigningKey) -> None:
     recording, others = Recording(ours), [True]
-    signer = Signer(recording, has_others=lambda: others[0])  # type: ignore[arg-type]
+    signer = Signer(recording, has_others=lambda: others[0], now=lambda: recording.time)  # type: ignore[arg-type]
     names = [b"1", b"2", b"3", b"4", b"5"]
     waiters = wanted(signer, *names)
     one = [0] * TURNS + [1]
@@ -120,3 +122,14 @@ async def test_while_others_are_to_be_served_one_is_signed_in_a_few_turns(ours: 
     assert await signed_in_each_turn(recording, 2) == [0, 3]
     assert recording.signed == names
     assert all(waiter.done() for waiter in waiters.values())
+
+
+async def test_signatures_take_as_long_as_others_had_before_them(ours: SigningKey) -> None:
+    recording = Recording(ours)
+    signer = Signer(recording, has_others=lambda: True, now=lambda: recording.time)  # type: ignore[arg-type]
+    waiters = wanted(signer, b"1", b"2", b"3", b"4", b"5", b"6")
+    recording.time += 0.0025  # a long turn: others have had enough, no more turns are waited for
+    assert await signed_in_each_turn(recording, 1) == [3]
+    recording.time += GIVEN / 2
+    assert await signed_in_each_turn(recording, TURNS + 1) == [0] * TURNS + [1]
+    await asyncio.wait(waiters.values())
