@@ -97,9 +97,7 @@ def in_force(config: Config, copied: Config, *, ends: Mapping[str, float], holds
     return InForce(
         tuple(_keys(config, copied)),
         holds_back_key,
-        tuple(
-            CertificateShown(dotted(path), str(file), ends[str(file)]) for path, file in named_files(config).items() if str(file) in ends
-        ),
+        tuple(_certificates(config, ends)),
         (*(limit for path in _LIMITS for limit in _limits(config, path)), *_limits_of_upstreams(config)),
         tuple(map(_route, config.api.routes)) if config.api is not None else (),
     )

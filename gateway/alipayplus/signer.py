@@ -43,9 +43,10 @@ class Signer:
         `data` is called when it is to be signed: those that wait need no memory for it. `waiter` is that of whoever waits for what comes
         of it. Where it is done, nothing is signed; a failure is raised in it.
         """
+        now = self._now()
         if not self._wanted:
-            self._loop.call_soon(self._wait, TURNS, 0, self._now())
-        self._wanted.append((data, then, waiter, self._now()))
+            self._loop.call_soon(self._wait, TURNS, 0, now)
+        self._wanted.append((data, then, waiter, now))
 
     def delay(self) -> float:
         """Return for how many seconds the next signature has been wanted; 0 when none is."""
@@ -58,12 +59,11 @@ class Signer:
         if turns and (given < GIVEN if has_others else before < wanted < BATCH):
             self._loop.call_soon(self._wait, turns - 1, wanted, since)
         else:
-            self._sign_some(given if has_others else None)
+            self._sign_some(given if has_others else inf)
 
-    def _sign_some(self, seconds: float | None) -> None:
-        """Sign for so many seconds, if they are bounded."""
-        wanted = self._wanted
-        until = self._now() + seconds if seconds is not None else inf
+    def _sign_some(self, seconds: float) -> None:
+        """Sign for so many seconds at most, but one at least."""
+        wanted, until = self._wanted, self._now() + seconds
         for _ in range(min(len(wanted), BATCH)):
             data, then, waiter, _ = wanted.popleft()
             if waiter.done():
