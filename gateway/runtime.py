@@ -121,6 +121,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
             begin=partial(shedder.begin, "sdk"),
             end=partial(shedder.end, "sdk"),
+            pause=partial(shedder.pause, "sdk"),
+            resume=partial(shedder.resume, "sdk"),
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
         ways = api_ways(config, routes, upstreams, tunnels)

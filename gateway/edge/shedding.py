@@ -24,7 +24,7 @@ COUNTED: Final = 2 * LONG
 CROWD: Final = 128
 """More clients than these must have asked within a term for a delay to be an overload."""
 MANY: Final = 24
-"""So many SDK calls must be in hand for a delay to be theirs: a loop that is late without them is kept from the CPU by others."""
+"""So many SDK calls must be in hand, their bodies too, for a delay to be theirs: else the loop is kept from the CPU by others."""
 SHORT: Final = 0.002
 """Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
 CALLS: Final = 1
@@ -147,6 +147,14 @@ class Shedder:
         """Take that a request has ended for which `begin` returned."""
         self._promised -= size * COPIES
         self._in_hand -= _COSTS[work]
+
+    def pause(self, work: Work) -> None:
+        """Take that a request which has begun waits for its client: until `resume`, it is nothing that the loop has to do."""
+        self._in_hand -= _COSTS[work]
+
+    def resume(self, work: Work) -> None:
+        """Take that its client waits for such a request again."""
+        self._in_hand += _COSTS[work]
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""

@@ -24,7 +24,8 @@ from gateway.telemetry.metrics import Metrics
 class SdkProxy:
     """Handles every request below the SDK's path prefix. `target` is that of the one resource there is.
 
-    `begin` raises OVERLOADED while no new work with a body of such a size may begin; `end` is told that it has ended.
+    `begin` raises OVERLOADED while no new work with a body of such a size may begin; `end` is told that it has ended, `pause` and `resume`
+    that it waits for the rest of its body meanwhile.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class SdkProxy:
         on_clock_offset: Callable[[float], None] = lambda _: None,
         begin: Callable[[int], None] = lambda _: None,
         end: Callable[[int], None] = lambda _: None,
+        pause: Callable[[], None] = lambda: None,
+        resume: Callable[[], None] = lambda: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self.target = prefix + ENDPOINT
@@ -52,6 +55,8 @@ class SdkProxy:
         self._on_clock_offset = on_clock_offset
         self._begin = begin
         self._end = end
+        self._pause = pause
+        self._resume = resume
         self._now = now
 
     async def handle(self, request: Request, exchange: Exchange) -> Answer:
@@ -99,7 +104,7 @@ class SdkProxy:
         identity = await self._check_session(request, exchange)
         sdk.customer = self._customer_hash(identity.customer_id)
         send_continue(request)
-        message = decode_request(await read_body(request, self._limits))
+        message = decode_request(await self._read(request))
         sdk.scene = message.scene
         sdk.scene_label = self._scene_label(message.scene)
         call = Call(exchange.phases)
@@ -110,6 +115,15 @@ class SdkProxy:
         finally:
             self._note_call(exchange, sdk, call)
         return self._answer(response, exchange, sdk)
+
+    async def _read(self, request: Request) -> bytes:
+        if request.content.is_eof():
+            return await read_body(request, self._limits)
+        self._pause()
+        try:
+            return await read_body(request, self._limits)
+        finally:
+            self._resume()
 
     def unknown_method(self, path: str, exchange: Exchange) -> GatewayError:
         """Return the refusal of a method that the parser does not know, for the SDK path's own resource or another."""

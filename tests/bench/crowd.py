@@ -75,20 +75,12 @@ def attacked(gateway: Gateway, others: Load, seconds: float, core: int) -> Itera
     others(gateway.port, seconds / 2)  # warms up
     for kind, options in _ATTACKS.items():
         without = others(gateway.port, seconds)
-        try:
-            held, beside = _beside(options, gateway, others, seconds, core)
-        except CrowdFailed:  # it gives up when its first connection takes long
-            held, beside = _beside(options, gateway, others, seconds, core)
+        with _attack(options, gateway.port, core) as process:
+            held = _wait_until_held(gateway, ATTACKERS)
+            beside = others(gateway.port, seconds)
+            if process.poll() is not None:
+                raise CrowdFailed("slowhttptest ended before the measurement did")
         yield Attacked(kind, held, without, beside)
-
-
-def _beside(options: list[str], gateway: Gateway, others: Load, seconds: float, core: int) -> tuple[int, Outcome]:
-    with _attack(options, gateway.port, core) as process:
-        held = _wait_until_held(gateway, ATTACKERS)
-        beside = others(gateway.port, seconds)
-        if process.poll() is not None:
-            raise CrowdFailed("slowhttptest ended before the measurement did")
-    return held, beside
 
 
 def report(idle: Idle | None, attacks: Sequence[Attacked]) -> str:

@@ -122,6 +122,23 @@ def test_work_that_is_put_off_is_late_as_much_as_the_loop(rig: Rig, queued: floa
     assert rig.shedder.is_shedding is is_shedding
 
 
+def test_calls_that_wait_for_their_clients_are_not_what_makes_the_loop_late(rig: Rig) -> None:
+    rig.crowd()
+    for _ in range(CROWD):
+        rig.shedder.pause("sdk")
+    for _ in range(100):
+        assert [rig.refusal() for _ in range(8)] == [None] * 8
+        rig.done(8)
+        rig.loop.look(LONG * 2)
+    assert not rig.shedder.is_shedding
+    for _ in range(CROWD):
+        rig.shedder.resume("sdk")
+    for _ in range(50):
+        if not rig.shedder.is_shedding:
+            rig.turns(1, LONG * 2)
+    assert rig.shedder.is_shedding
+
+
 def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig) -> None:
     rig.clients = CROWD
     for _ in range(100):

@@ -14,7 +14,9 @@ from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.request import Request
 from gateway.edge.shedding import LATE, Shedder
+from gateway.simulator import Behaviour
 from tests.sdkproxy.conftest import BODY, JSON, LOGIN, PATH, StartGateway
+from tests.upstream.peer import until
 
 _SHED = "memory is nearly used up"
 _HEAD = f"POST {PATH} HTTP/1.1\r\nHost: wallet\r\nAuthorization: Bearer demo-token-anna\r\n"
@@ -93,6 +95,9 @@ class _Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
 
     async def ask(self, *pieces: bytes) -> bytes:
         """Send pieces one by one, a moment apart, and return the next answer."""
@@ -267,3 +272,23 @@ async def test_a_connection_that_is_closed_for_idling_sends_its_refusal_first(la
     assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
     assert await client.end() == b""
     assert late == [True, True]
+
+
+async def test_a_call_is_nothing_to_do_while_it_waits_for_the_rest_of_its_body(gateway: Any, client: _Client) -> None:
+    shedder, request = gateway.parts.edge.shedder, _request()
+    gateway.sim.alipayplus.script(Behaviour(delay=0.5))
+    client.send(request[:-10])
+    await until(lambda: gateway.sim.auth.count == 1 and not shedder._in_hand)
+    client.send(request[-10:])
+    await until(lambda: shedder._in_hand > 0)
+    assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+    assert shedder._in_hand == 0
+
+
+async def test_of_a_client_that_leaves_before_its_body_is_whole_nothing_is_left_to_do(gateway: Any, client: _Client) -> None:
+    shedder = gateway.parts.edge.shedder
+    client.send(_request()[:-10])
+    await until(lambda: gateway.sim.auth.count == 1 and not shedder._in_hand)
+    client.leave()
+    await until(lambda: gateway.count("gateway_requests_total", route="sdk", method="POST", status="499") == 1)
+    assert shedder._in_hand == 0
