@@ -119,10 +119,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             scenes=config.alipayplus.scenes,
             customer_hash=logs.customer,
             on_clock_offset=ClockWatch(metrics, logs.log).observe,
-            begin=partial(shedder.begin, "sdk"),
-            end=partial(shedder.end, "sdk"),
-            pause=partial(shedder.pause, "sdk"),
-            resume=partial(shedder.resume, "sdk"),
+            share=shedder.share("sdk"),
         )
         routes, tunnels = api_routes(config), set[Tunnel]()
         ways = api_ways(config, routes, upstreams, tunnels)
@@ -141,8 +138,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
                 metrics,
                 identity_header=config.session.identity_header,
                 subject_header=config.server.tls.subject_header if config.server.tls is not None else None,
-                begin=partial(shedder.begin, "api"),
-                end=partial(shedder.end, "api"),
+                share=shedder.share("api"),
             ).handle,
             routes=RouteTable(routes, config.sdk_proxy.path_prefix),
             trusted=TrustedProxies(config.server.trusted_proxies),

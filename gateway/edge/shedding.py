@@ -7,6 +7,8 @@ is the bound. Work in hand is never given up.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from math import exp
 from time import monotonic
 from typing import Final, Literal, Protocol
@@ -63,6 +65,20 @@ class Loop(Protocol):
         """Call back after so many seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One kind of work, as whoever does it sees the shedder: its methods for that kind."""
+
+    begin: Callable[[int], None] = lambda _size: None
+    end: Callable[[int], None] = lambda _size: None
+    pause: Callable[[], None] = lambda: None
+    resume: Callable[[], None] = lambda: None
+
+
+NO_BOUND: Final = Share()
+"""Where nobody counts: all may begin."""
+
+
 class Shedder:
     """Tells whether a request may be begun now. For one event loop; its timer runs only while requests come.
 
@@ -104,6 +120,10 @@ class Shedder:
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
         self.is_shedding = False
+
+    def share(self, work: Work) -> Share:
+        """Return what one kind of work is told of."""
+        return Share(*(partial(method, work) for method in (self.begin, self.end, self.pause, self.resume)))
 
     def passes(self, work: Work) -> bool:
         """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`."""

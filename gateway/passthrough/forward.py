@@ -5,7 +5,6 @@ leaves and a request body that fails abort the exchange with the upstream, an up
 """
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -14,6 +13,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival, expects_continue, loggable_path
 from gateway.edge.request import Request
 from gateway.edge.routing import upstream_target
+from gateway.edge.shedding import Share
 from gateway.errors import GatewayError
 from gateway.passthrough.failure import failure_of
 from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_block
@@ -34,7 +34,7 @@ _UPGRADE_REQUIRED: Final = 426
 
 
 class Forward:
-    """One request. `run` once. `on_answered` is called when the head of the answer has come, or when it has failed before."""
+    """One request. `run` once. `share` is told when the head of the answer has come, or when it has failed before."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Forward:
         body: Body,
         identity: bytes,
         is_upgrade: bool,
-        on_answered: Callable[[], None],
+        share: Share,
     ) -> None:
         self._way = way
         self._request = request
@@ -55,7 +55,7 @@ class Forward:
         self._body = body
         self._identity = identity
         self._is_upgrade = is_upgrade
-        self._on_answered = on_answered
+        self._share = share
         self._client = request.connection
         self._reply = Streamed(request)
         self._loop = asyncio.get_running_loop()
@@ -173,6 +173,7 @@ class Forward:
             idle_timeout=timeouts.body_idle,
             write_timeout=timeouts.idle,
         )
+        self._share.pause()
         try:
             await upload.run(connection)
         except ConnectionLost:
@@ -184,6 +185,8 @@ class Forward:
         else:
             if not self._reply.has_begun:
                 connection.deadline.set(timeouts.response, self._expired)
+        finally:
+            self._share.resume()
 
     @property
     def _is_uploading(self) -> bool:
@@ -315,7 +318,7 @@ class Forward:
         """Take, once, that the head of the answer has come, or that none will."""
         if "upstream" not in self._exchange.phases:
             self._exchange.phases["upstream"] = self._begun, monotonic()
-            self._on_answered()
+            self._share.end(0)
 
     def _judge(self, error: UpstreamError, connection: Connection) -> None:
         """Keep what an attempt failed by; that another one was not even sent does not undo it."""

@@ -11,6 +11,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
 from gateway.edge.request import Request
 from gateway.edge.routes import Route
+from gateway.edge.shedding import NO_BOUND, Share
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.headers import block_of
@@ -33,8 +34,8 @@ class SessionCheck(Protocol):
 class Passthrough:
     """Handles every request that a route takes; `ways` has each route.
 
-    `subject_header` is where the upstream gets the subject of a client certificate, if it is to get that. `begin` raises OVERLOADED
-    while no new work may begin; `end` is told that it has been answered: a stream is no work that waits.
+    `subject_header` is where the upstream gets the subject of a client certificate, if it is to get that. `share` refuses requests that
+    may not begin now, and is told of those that need nothing for long: an answer that has begun, a request body that comes piece by piece.
     """
 
     def __init__(
@@ -45,15 +46,13 @@ class Passthrough:
         *,
         identity_header: str,
         subject_header: str | None = None,
-        begin: Callable[[], None] = lambda: None,
-        end: Callable[[], None] = lambda: None,
+        share: Share = NO_BOUND,
     ) -> None:
         self._ways = dict(ways)
         self._sessions = sessions
         self._metrics = metrics
         self._identity_header = identity_header.encode()
-        self._begin = begin
-        self._end = end
+        self._share = share
         self._subject_header = subject_header.encode() if subject_header is not None else None
 
     async def handle(self, arrival: Arrival, request: Request, exchange: Exchange) -> Streamed:
@@ -63,15 +62,15 @@ class Passthrough:
         way = self._ways[route]
         body = announced_body(request, way.max_body)
         is_upgrade = asks_for_websocket(request)
-        self._begin()
+        self._share.begin(0)
         try:
             identity = await self._identity(route, request, exchange) if route.session != "none" else b""
         except BaseException:
-            self._end()
+            self._share.end(0)
             raise
         if self._subject_header is not None and exchange.subject is not None:
             identity += block_of([(self._subject_header, exchange.subject.encode("ascii"))])
-        forward = Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade, on_answered=self._end)
+        forward = Forward(request, exchange, arrival, way, body=body, identity=identity, is_upgrade=is_upgrade, share=self._share)
         return await forward.run()
 
     async def _identity(self, route: Route, request: Request, exchange: Exchange) -> bytes:

@@ -15,6 +15,7 @@ from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
 from gateway.edge.request import Request
+from gateway.edge.shedding import NO_BOUND, Share
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
 from gateway.session import Identity, Sessions, identity_or_refusal
@@ -24,8 +25,7 @@ from gateway.telemetry.metrics import Metrics
 class SdkProxy:
     """Handles every request below the SDK's path prefix. `target` is that of the one resource there is.
 
-    `begin` raises OVERLOADED while no new work with a body of such a size may begin; `end` is told that it has ended, `pause` and `resume`
-    that it waits for the rest of its body meanwhile.
+    `share` refuses calls, with bodies of such a size, that may not begin now, and is told of those that wait for the rest of theirs.
     """
 
     def __init__(
@@ -39,10 +39,7 @@ class SdkProxy:
         scenes: Iterable[str] = (),
         customer_hash: Callable[[str], str | None] = lambda _: None,
         on_clock_offset: Callable[[float], None] = lambda _: None,
-        begin: Callable[[int], None] = lambda _: None,
-        end: Callable[[int], None] = lambda _: None,
-        pause: Callable[[], None] = lambda: None,
-        resume: Callable[[], None] = lambda: None,
+        share: Share = NO_BOUND,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self.target = prefix + ENDPOINT
@@ -53,10 +50,7 @@ class SdkProxy:
         self._scenes = SCENES | frozenset(scenes)
         self._customer_hash = customer_hash
         self._on_clock_offset = on_clock_offset
-        self._begin = begin
-        self._end = end
-        self._pause = pause
-        self._resume = resume
+        self._share = share
         self._now = now
 
     async def handle(self, request: Request, exchange: Exchange) -> Answer:
@@ -64,11 +58,11 @@ class SdkProxy:
         sdk = exchange.sdk = SdkRecord()
         try:
             size = self.check_head(request)
-            self._begin(size)
+            self._share.begin(size)
             try:
                 return await self._execute(request, exchange, sdk)
             finally:
-                self._end(size)
+                self._share.end(size)
         except GatewayError as error:
             sdk.note_failure(error.failure)
             raise
@@ -119,11 +113,11 @@ class SdkProxy:
     async def _read(self, request: Request) -> bytes:
         if request.content.is_eof():
             return await read_body(request, self._limits)
-        self._pause()
+        self._share.pause()
         try:
             return await read_body(request, self._limits)
         finally:
-            self._resume()
+            self._share.resume()
 
     def unknown_method(self, path: str, exchange: Exchange) -> GatewayError:
         """Return the refusal of a method that the parser does not know, for the SDK path's own resource or another."""

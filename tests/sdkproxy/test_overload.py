@@ -292,3 +292,25 @@ async def test_of_a_client_that_leaves_before_its_body_is_whole_nothing_is_left_
     client.leave()
     await until(lambda: gateway.count("gateway_requests_total", route="sdk", method="POST", status="499") == 1)
     assert shedder._in_hand == 0
+
+
+_UPLOAD = _api("Content-Length: 20", method="POST", body="x" * 10).replace(b"/api/balance", b"/api/echo")
+
+
+async def test_an_api_request_is_nothing_to_do_while_its_body_comes(gateway: Any, client: _Client) -> None:
+    shedder = gateway.parts.edge.shedder
+    client.send(_UPLOAD)
+    await until(lambda: gateway.sim.auth.count == 1 and not shedder._in_hand)
+    client.send(b"x" * 10)
+    answer = await client.answer()
+    assert (answer.startswith(b"HTTP/1.1 200 "), b'"POST"' in answer) == (True, True)
+    assert shedder._in_hand == 0
+
+
+async def test_of_an_upload_that_is_broken_off_nothing_is_left_to_do(gateway: Any, client: _Client) -> None:
+    shedder = gateway.parts.edge.shedder
+    client.send(_UPLOAD)
+    await until(lambda: gateway.sim.auth.count == 1 and not shedder._in_hand)
+    client.leave()
+    await until(lambda: gateway.count("gateway_requests_total", route="/api", method="POST", status="499") == 1)
+    assert shedder._in_hand == 0
