@@ -4,11 +4,13 @@ import asyncio
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Final, cast
 
@@ -25,7 +27,8 @@ _BLANK: Final = b"\r\n\r\n"
 class Outcome:
     """What came of a load: requests answered, requests per second, two quantiles of their latency in milliseconds, and errors.
 
-    Our own generator tells those that were refused with 503 apart; they count as errors too.
+    Our own generator tells those that were refused with 503 apart; they count as errors too. It tells `p99_of_seconds`, too: the median of
+    what p99 was in each second, which a stall of the machine in some of them leaves as it is.
     """
 
     requests: int
@@ -35,6 +38,7 @@ class Outcome:
     errors: int
     refused: int = 0
     refused_p99: float = 0.0
+    p99_of_seconds: float = 0.0
 
 
 class LoadFailed(Exception):
@@ -64,7 +68,7 @@ class BuiltIn:
         new = partial(_Client, tally, self._pause)
         clients = [(await loop.create_connection(new, "127.0.0.1", port))[1] for _ in range(self._connections)]
         begun = perf_counter()
-        tally.ends = begun + seconds
+        tally.begun, tally.ends = begun, begun + seconds
         for place, client in enumerate(clients):
             client.begin(begun + self._pause * place / self._connections)
         await asyncio.wait([client.done for client in clients], timeout=seconds + _TIMEOUT)
@@ -77,23 +81,25 @@ class _Tally:
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
-        self.ends = 0.0
-        self.latencies: list[float] = []
+        self.begun = self.ends = 0.0
+        self.latencies: defaultdict[int, list[float]] = defaultdict(list)  # by the second in which the answer came
         self.refused: list[float] = []
         self.errors = 0
 
     def take(self, seconds: float, answer: bytes, *, is_whole: bool) -> None:
         if is_whole and answer.startswith(b"HTTP/1.1 200 "):
-            self.latencies.append(seconds)
+            self.latencies[int(perf_counter() - self.begun)].append(seconds)
             return
         self.errors += 1
         if answer.startswith(b"HTTP/1.1 503 "):
             self.refused.append(seconds)
 
     def outcome(self, seconds: float) -> Outcome:
-        count, refused = len(self.latencies), self.refused
-        p50, p99 = _milliseconds_of(self.latencies, 0.5), _milliseconds_of(self.latencies, 0.99)
-        return Outcome(count, count / seconds, p50, p99, self.errors, len(refused), _milliseconds_of(refused, 0.99))
+        latencies, refused = list(chain.from_iterable(self.latencies.values())), self.refused
+        whole = max(1, int(self.ends - self.begun))
+        by_second = median(_milliseconds_of(self.latencies[second], 0.99) for second in range(whole))
+        p50, p99, refused_p99 = (_milliseconds_of(*each) for each in ((latencies, 0.5), (latencies, 0.99), (refused, 0.99)))
+        return Outcome(len(latencies), len(latencies) / seconds, p50, p99, self.errors, len(refused), refused_p99, by_second)
 
 
 def _milliseconds_of(latencies: list[float], share: float) -> float:

@@ -11,30 +11,31 @@ USUAL: Final = 0.7
 TIMES: Final = 2.0
 ONSET_SECONDS: Final = 3.0
 """How long an overload lasts before it is looked at: it is noticed by its effect."""
-PEAK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """How to load a path: with as many requests as it carries, and with so many a second."""
+    """How to load a path: with as many requests as it carries, and with so many a second. `alone` loads the stub of the API itself so."""
 
     peak: Load
     paced: Callable[[float], Load]
+    alone: Callable[[float], Load]
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What a path carried at its peak (requests a second), and how it was at 70 % of it."""
+    """What a path carried at its peak (requests a second), how it was at 70 % of it, and a stub alone at that rate: the machine's part."""
 
     peak: float
     usual: Outcome
+    alone: Outcome
 
 
 def usual(gateway: Gateway, path: Path, seconds: float) -> Usual:
     """Find the peak of a path, then load it with 70 % of that for so many seconds."""
-    path.peak(gateway.port, PEAK_SECONDS / 2)  # warms up
-    carried = path.peak(gateway.port, PEAK_SECONDS).per_second
-    return Usual(carried, path.paced(carried * USUAL)(gateway.port, seconds))
+    path.peak(gateway.port, seconds / 2)  # warms up
+    rate = (carried := path.peak(gateway.port, seconds).per_second) * USUAL
+    return Usual(carried, path.paced(rate)(gateway.port, seconds), path.alone(rate)(gateway.stub_port, seconds))
 
 
 def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> tuple[Outcome, float]:
@@ -42,8 +43,8 @@ def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> tuple
     beyond = path.paced(peak * TIMES)
     beyond(gateway.port, ONSET_SECONDS)
     outcome = beyond(gateway.port, seconds)
-    path.peak(gateway.port, PEAK_SECONDS / 2)  # the overload is noticed to be over
-    return outcome, path.peak(gateway.port, PEAK_SECONDS).per_second
+    path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
+    return outcome, path.peak(gateway.port, seconds).per_second
 
 
 def report(sdk: Usual, api: Usual, beyond: Outcome, peak_after: float) -> str:
@@ -51,14 +52,23 @@ def report(sdk: Usual, api: Usual, beyond: Outcome, peak_after: float) -> str:
     peak = (sdk.peak + peak_after) / 2
     found = f"{peak_after:.0f} requests/s when found again"
     refusals = f"refused: {beyond.refused}, p99 {beyond.refused_p99:.1f} ms; other errors: {beyond.errors - beyond.refused}"
+    times = beyond.p99_of_seconds / max(sdk.usual.p99_of_seconds, 0.001)
     lines = [
-        f"API: peak {api.peak:.0f} requests/s; at {USUAL:.0%}: {_served(api.usual)}, errors: {api.usual.errors}",
-        f"SDK: peak {sdk.peak:.0f} requests/s; at {USUAL:.0%}: {_served(sdk.usual)}, errors: {sdk.usual.errors}",
+        *_usual("API", api),
+        *_usual("SDK", sdk),
         f"SDK at {TIMES:.0%}: {_served(beyond)}, {refusals}",
-        f"goodput: {beyond.per_second / peak:.0%} of the peak, {found}; p99: {beyond.p99 / sdk.usual.p99:.1f} times that at {USUAL:.0%}",
+        f"goodput: {beyond.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
     ]
     return "\n".join(lines)
 
 
+def _usual(name: str, path: Usual) -> list[str]:
+    return [
+        f"{name}: peak {path.peak:.0f} requests/s; at {USUAL:.0%}: {_served(path.usual)}, errors: {path.usual.errors}",
+        f"    the stub alone: {_served(path.alone)}, errors: {path.alone.errors}",
+    ]
+
+
 def _served(outcome: Outcome) -> str:
-    return f"{outcome.per_second:.0f} requests/s, p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms"
+    latency = f"p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms, {outcome.p99_of_seconds:.1f} ms in a second (median)"
+    return f"{outcome.per_second:.0f} requests/s, {latency}"

@@ -41,9 +41,13 @@ class Usage:
 
 
 class Gateway:
-    """One `gateway run` on one core, a context manager. `port` is that of its public listener, `started_in` how many seconds it took."""
+    """One `gateway run` on one core, a context manager. `started_in` is how many seconds it took to serve.
+
+    `port` is that of its public listener, `stub_port` that of the auth service and the API behind it.
+    """
 
     def __init__(self, folder: Path, stubs: Stubs, core: int, *, session_ttl: int, **server: Any) -> None:
+        self.stub_port = int(stubs.session.removesuffix(API).rpartition(":")[2])
         file = folder / "gateway.yaml"
         configuration = _configuration(stubs, session_ttl)
         configuration["server"] |= server

@@ -107,8 +107,9 @@ class Bench:
         with TemporaryDirectory() as name, self._running(0) as (gateway, generate):
             of_api = api_requests(_MANY)
             peak = LOADS[self.load](Path(name), of_api, self.connections, self.cores.others)
-            api = overload.usual(gateway, overload.Path(peak, partial(self.paced, connections=_MANY, made=of_api)), self.seconds)
-            path = overload.Path(generate, partial(self.paced, connections=_MANY))
+            alone = partial(self.paced, connections=_MANY, made=of_api)
+            api = overload.usual(gateway, overload.Path(peak, alone, alone), self.seconds)
+            path = overload.Path(generate, partial(self.paced, connections=_MANY), alone)
             sdk = overload.usual(gateway, path, self.seconds)
             return overload.report(sdk, api, *overload.overload(gateway, path, sdk.peak, self.seconds))
 
