@@ -42,10 +42,14 @@ class Large:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The latency of API requests alone, and beside SDK calls that take 70 % of what the gateway can carry."""
+    """The latency of API requests alone, and beside SDK calls that take 70 % of what the gateway can carry.
+
+    `stub` is that of the stub itself beside these calls, which answers from memory: the machine's part.
+    """
 
     alone: Outcome
     beside: Outcome
+    stub: Outcome
     calls: Outcome
 
 
@@ -64,9 +68,9 @@ def api_beside(gateway: Gateway, api: Load, paced: Callable[[float | None], Load
     alone = api(gateway.port, seconds)
     peak = paced(None)(gateway.port, seconds / 2).per_second
     with ProcessPoolExecutor(1, get_context("spawn")) as other:  # a generator in this process would delay the other one
-        calls = other.submit(paced(peak * USUAL), gateway.port, seconds + 1)
-        beside = api(gateway.port, seconds)
-        return Beside(alone, beside, calls.result())
+        calls = other.submit(paced(peak * USUAL), gateway.port, 2 * seconds + 1)
+        beside, stub = api(gateway.port, seconds), api(gateway.stub_port, seconds)
+        return Beside(alone, beside, stub, calls.result())
 
 
 def kept_sessions() -> float:
@@ -96,6 +100,7 @@ def report(starts: list[float], large: Large, beside: Beside) -> str:
         f"{ENTRIES} kept sessions: {kept_sessions():.1f} MiB",
         f"finding a route among {ROUTES}: {many:.2f} us; among one: {one:.2f} us",
         f"API alone: {_latency(beside.alone)}; beside {beside.calls.per_second:.0f} SDK calls/s: {_latency(beside.beside)}",
+        f"the stub itself beside these: {_latency(beside.stub)}",
     ]
     return "\n".join(lines)
 
