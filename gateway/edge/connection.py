@@ -272,7 +272,17 @@ class Connection(BaseProtocol):
         self._queue.clear()
         self._payload = EMPTY_PAYLOAD
         self._make_room()
+        self._edge.hold(self)
         return True
+
+    def hold(self) -> None:
+        """Do not hear the client for now: what it sends waits where it costs nothing."""
+        self._pause_reading_for_buffer()
+
+    def hear(self) -> None:
+        """Hear the client again."""
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
 
     def eof_received(self) -> None:
         """Take that the client sends no more: it counts as gone."""

@@ -4,6 +4,7 @@ The parser must be aiohttp's C parser (faults E8).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -70,6 +71,7 @@ class EdgeServer:
         self.unknown_method = unknown_method
         self.connections: set[Connection] = set()
         self._unwritten: list[tuple[asyncio.Transport, bytes]] = []
+        self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again
         self.on_closed: Callable[[], None] = lambda: None
 
     @property
@@ -101,6 +103,23 @@ class EdgeServer:
             if not transport.is_closing():
                 transport.write(answer)
         self._unwritten.clear()
+
+    def hold(self, connection: Connection) -> None:
+        """Do not hear a client that has just been refused as long as the shedder says."""
+        seconds = self.shedder.hold() if self.shedder is not None else 0.0
+        if seconds:
+            connection.hold()
+            loop = asyncio.get_running_loop()
+            self._held.append((loop.time() + seconds, connection))
+            if len(self._held) == 1:
+                loop.call_later(seconds, self._hear)
+
+    def _hear(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._held and self._held[0][0] <= loop.time():
+            self._held.popleft()[1].hear()
+        if self._held:
+            loop.call_at(self._held[0][0], self._hear)
 
     def close_idle(self) -> None:
         """Close the connections on which no request has begun, as far as that can be known here."""

@@ -3,7 +3,8 @@
 What tells is a measured delay: by how much the event loop is late with what is due, or calls are with their signatures. A loop that has
 been late for a while, for more clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any
 more, it takes as much in each of its turns as keeps it in time. Few clients are let alone however slow it gets for them, since their number
-is the bound. Work in hand is never given up.
+is the bound. Work in hand is never given up. Clients that are refused and ask again at once are not heard for a moment, or all the time
+would go into refusals.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ LONG: Final = 0.015
 COUNTED: Final = 2 * LONG
 """Seconds. A single delay counts for so long at most: that the process was stopped for a moment is no overload."""
 CROWD: Final = 128
-"""More clients than these must have asked within a term for a delay to be an overload."""
+"""More clients than these, or as many more as their requests cost less than SDK calls, must have asked within a term for an overload."""
 MANY: Final = 24
 """So many SDK calls must be in hand, their bodies too, for a delay to be theirs: else the loop is kept from the CPU by others."""
 SHORT: Final = 0.002
@@ -37,6 +38,12 @@ TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
 """It is, when no greater share was refused, or when no crowd has asked: a few that ask again at once are no overload."""
+REFUSING: Final = 0.15
+"""So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD."""
+HELD: Final = 0.8
+"""Seconds for which a client is not heard after a refusal at most: less than it was told to wait, and than a term."""
+BRIEF: Final = 0.05
+"""Seconds that are too short for that."""
 COPIES: Final = 5
 """How often a body is held at most while it is checked, signed and sent: once and a half in each form, and what the kernel takes."""
 LATE: Final = "the event loop is late"
@@ -117,6 +124,7 @@ class Shedder:
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refused_before_turn = self._refused_before_look = 0
         self._passed = 0.0  # those that were told since the last look that they may begin, and have not yet
+        self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
         self.is_shedding = False
@@ -137,6 +145,17 @@ class Shedder:
         """Take that a request was refused because the loop is late."""
         self._asked += 1
         self._refused += 1
+
+    def hold(self) -> float:
+        """Return for how many seconds a client that has just been refused is not to be heard: it may ask again at once, 0 if it may.
+
+        Each waits its turn, so that no more of the time goes into refusals than is meant to.
+        """
+        now = self._now()
+        each = _REFUSAL * self._unit / REFUSING
+        self._heard_again = min(max(self._heard_again, now) + each, now + HELD)
+        wait = self._heard_again - now
+        return wait if wait >= BRIEF else 0.0
 
     def begin(self, work: Work, size: int = 0) -> None:
         """Return if a request of this kind may begin, with a body of so many bytes that is to be held. Raises GatewayError OVERLOADED.
@@ -241,14 +260,19 @@ class Shedder:
             if self._late_on_average < LONG or now - self._counted_at < _COUNT_AGAIN:
                 return
             self._counted_at = now
-            if self._clients(TERM) <= CROWD:
+            if not self._has_crowd():
                 return
             self.is_shedding, self._refused = True, 0
             self._refused_before_turn = self._refused_before_look = 0
             self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
         elif now - self._term_began < TERM:
             return
-        elif self._refused - self._refused_before <= OVER * self._asked_in_term or self._clients(TERM) <= CROWD:
+        elif self._refused - self._refused_before <= OVER * self._asked_in_term or not self._has_crowd():
             self.is_shedding, self._late_on_average = False, 0.0
             self._log.warning("taking all requests again", refused=self._refused)
         self._term_began, self._asked_in_term, self._refused_before = now, 0, self._refused
+
+    def _has_crowd(self) -> bool:
+        """Tell whether what the clients of a term want at once takes longer than as many SDK calls as make a crowd."""
+        cost = sum(self._done.values()) / max(1.0, sum(done / _COSTS[work] for work, done in self._done.items()))
+        return self._clients(TERM) * min(cost, _COSTS["sdk"]) > CROWD * _COSTS["sdk"]

@@ -3,7 +3,23 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import CapturingLogger
 
-from gateway.edge.shedding import CALLS, COUNTED, CROWD, FEW, LATE, LONG, MANY, PERIOD, SHORT, TERM, Shedder, Work
+from gateway.edge.shedding import (
+    BRIEF,
+    CALLS,
+    COUNTED,
+    CROWD,
+    FEW,
+    HELD,
+    LATE,
+    LONG,
+    MANY,
+    PERIOD,
+    REFUSING,
+    SHORT,
+    TERM,
+    Shedder,
+    Work,
+)
 from gateway.errors import GatewayError
 
 COSTS: dict[Work, int] = {"sdk": 5, "api": 1}
@@ -37,7 +53,7 @@ class Rig:
     def __init__(self) -> None:
         self.loop = Loop()
         self.room = 1000
-        self.clients = CROWD + 1
+        self.clients = 5 * CROWD + 1  # a crowd whatever they ask for
         self.queued = 0.0
         self.log = CapturingLogger()
         self.shedder = Shedder(
@@ -139,13 +155,40 @@ def test_calls_that_wait_for_their_clients_are_not_what_makes_the_loop_late(rig:
     assert rig.shedder.is_shedding
 
 
-def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig) -> None:
-    rig.clients = CROWD
+@pytest.mark.parametrize(("clients", "kinds"), [(128, ["sdk"]), (640, ["api"]), (213, ["sdk", "api"])])
+def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig, clients: int, kinds: list[Work]) -> None:
+    """Those that ask for the API cost less, so more of them are few."""
+    rig.clients = clients
     for _ in range(100):
-        assert [rig.refusal() for _ in range(CROWD)] == [None] * CROWD
+        assert {rig.refusal(kind) for _ in range(CROWD) for kind in kinds} == {None}
         rig.loop.look(1.0)
-        rig.done()
+        for kind in kinds:
+            rig.done(CROWD, kind)
     assert rig.said() == []
+    rig.clients += 1
+    while not rig.shedder.is_shedding:
+        assert {rig.refusal(kind) for _ in range(CROWD) for kind in kinds} == {None}
+        rig.loop.look(1.0)
+
+
+def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_too_much(rig: Rig) -> None:
+    rig.overload()
+    each = 0.3 * rig.shedder._unit / REFUSING
+    held = [rig.shedder.hold() for _ in range(5000)]
+    brief = int(BRIEF / each)
+    assert held[:brief] == [0.0] * brief
+    assert held[brief + 1 : brief + 3] == pytest.approx([(brief + 2) * each, (brief + 3) * each])
+    assert max(held) == held[-1] == pytest.approx(HELD)
+    rig.loop.now += HELD
+    assert rig.shedder.hold() == 0.0, "all of them have been heard"
+
+
+def test_nobody_is_held_up_at_twice_the_load(rig: Rig) -> None:
+    """Each call costs five units, each refusal three tenths of one: as many of both take six hundredths of the time for these."""
+    rig.overload()
+    for _ in range(1000):
+        assert rig.shedder.hold() == 0.0
+        rig.loop.now += 5.3 * rig.shedder._unit
 
 
 def test_an_overload_is_noticed_before_much_has_gathered(rig: Rig) -> None:

@@ -274,6 +274,66 @@ async def test_a_connection_that_is_closed_for_idling_sends_its_refusal_first(la
     assert late == [True, True]
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let each client that is refused not be heard for so many seconds."""
+    monkeypatch.setattr(Shedder, "hold", lambda _: 0.3)
+    return 0.3
+
+
+@pytest.fixture
+async def other(gateway: Any) -> AsyncIterator[_Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    yield _Client(reader, writer)
+    writer.transport.abort()
+
+
+async def test_who_asks_again_at_once_waits_and_others_do_not(
+    late: list[bool], held: float, monkeypatch: pytest.MonkeyPatch, client: _Client, other: _Client
+) -> None:
+    loop = asyncio.get_running_loop()
+    assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    refused = loop.time()
+    client.send(_request())
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert (await other.ask(_request())).startswith(b"HTTP/1.1 200 ")
+    answered = loop.time()
+    assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+    assert loop.time() - refused >= held * 0.9 > answered - refused
+    assert late == [True, False, False]
+
+
+async def test_clients_are_heard_again_in_turn(late: list[bool], held: float, client: _Client, other: _Client) -> None:
+    for _ in range(3):
+        both = [await each.ask(_request()) for each in (client, other)]
+        assert [answer[:13] for answer in both] == [b"HTTP/1.1 503 "] * 2
+    assert (late, held) == ([True] * 6, 0.3)
+
+
+async def test_a_client_may_leave_while_it_is_not_heard(
+    late: list[bool], held: float, gateway: Any, client: _Client, other: _Client
+) -> None:
+    assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    client.leave()
+    assert (await other.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    await asyncio.sleep(held)
+    assert (await other.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    await until(lambda: gateway.count("gateway_connections") == 1)
+    assert all(late)
+
+
+@pytest.mark.usefixtures("late", "held")
+async def test_what_a_client_sent_while_it_was_not_heard_is_answered_before_the_end(gateway: Any, client: _Client) -> None:
+    assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    client.send(_request())
+    await asyncio.sleep(0.02)
+    gateway.parts.front.draining = True
+    gateway.parts.edge.close_idle()
+    answer = await client.answer()
+    assert (answer.startswith(b"HTTP/1.1 503 "), b"\r\nConnection: close" in answer) == (True, True)
+    assert await client.end() == b""
+
+
 async def test_a_call_is_nothing_to_do_while_it_waits_for_the_rest_of_its_body(gateway: Any, client: _Client) -> None:
     shedder, request = gateway.parts.edge.shedder, _request()
     gateway.sim.alipayplus.script(Behaviour(delay=0.5))
