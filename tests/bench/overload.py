@@ -15,11 +15,14 @@ ONSET_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """How to load a path: with as many requests as it carries, and with so many a second. `alone` loads the stub of the API itself so."""
+    """How to load a path: with as many requests as it carries, and with so many a second, or as many clients as then asking again at once.
+
+    `alone` loads the stub of the API itself so.
+    """
 
     peak: Load
-    paced: Callable[[float], Load]
-    alone: Callable[[float], Load]
+    paced: Callable[[float | None], Load]
+    alone: Callable[[float | None], Load]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +41,36 @@ def usual(gateway: Gateway, path: Path, seconds: float) -> Usual:
     return Usual(carried, path.paced(rate)(gateway.port, seconds), path.alone(rate)(gateway.stub_port, seconds))
 
 
-def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> tuple[Outcome, float]:
-    """Load a path with twice of its peak for so many seconds, then return what came of that and the peak, found again: machines drift."""
-    beyond = path.paced(peak * TIMES)
-    beyond(gateway.port, ONSET_SECONDS)
-    outcome = beyond(gateway.port, seconds)
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What came of twice the peak, of clients that ask again as soon as they are refused, and the peak found again: machines drift."""
+
+    beyond: Outcome
+    insistent: Outcome
+    peak: float
+
+
+def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overload:
+    """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
+    load = path.paced(peak * TIMES)
+    load(gateway.port, ONSET_SECONDS)
+    beyond = load(gateway.port, seconds)
+    insistent = path.paced(None)(gateway.port, seconds)
     path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
-    return outcome, path.peak(gateway.port, seconds).per_second
+    return Overload(beyond, insistent, path.peak(gateway.port, seconds).per_second)
 
 
-def report(sdk: Usual, api: Usual, beyond: Outcome, peak_after: float) -> str:
-    """Return the lines of what was measured; `beyond` is the overload of the SDK path, `peak_after` its peak after that."""
-    peak = (sdk.peak + peak_after) / 2
+def report(sdk: Usual, api: Usual, overload: Overload) -> str:
+    """Return the lines of what was measured; `overload` is that of the SDK path."""
+    peak, peak_after, beyond = (sdk.peak + overload.peak) / 2, overload.peak, overload.beyond
     found = f"{peak_after:.0f} requests/s when found again"
-    refusals = f"refused: {beyond.refused}, p99 {beyond.refused_p99:.1f} ms; other errors: {beyond.errors - beyond.refused}"
     times = beyond.p99_of_seconds / max(sdk.usual.p99_of_seconds, 0.001)
     lines = [
         *_usual("API", api),
         *_usual("SDK", sdk),
-        f"SDK at {TIMES:.0%}: {_served(beyond)}, {refusals}",
+        f"SDK at {TIMES:.0%}: {_served(beyond)}, {_refused(beyond)}",
         f"goodput: {beyond.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
+        f"SDK, as many clients asking again at once: {_served(overload.insistent)}, {_refused(overload.insistent)}",
     ]
     return "\n".join(lines)
 
@@ -72,3 +85,7 @@ def _usual(name: str, path: Usual) -> list[str]:
 def _served(outcome: Outcome) -> str:
     latency = f"p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms, {outcome.p99_of_seconds:.1f} ms in a second (median)"
     return f"{outcome.per_second:.0f} requests/s, {latency}"
+
+
+def _refused(outcome: Outcome) -> str:
+    return f"refused: {outcome.refused}, p99 {outcome.refused_p99:.1f} ms; other errors: {outcome.errors - outcome.refused}"

@@ -111,7 +111,7 @@ class Bench:
             api = overload.usual(gateway, overload.Path(peak, alone, alone), self.seconds)
             path = overload.Path(generate, partial(self.paced, connections=_MANY), alone)
             sdk = overload.usual(gateway, path, self.seconds)
-            return overload.report(sdk, api, *overload.overload(gateway, path, sdk.peak, self.seconds))
+            return overload.report(sdk, api, overload.overload(gateway, path, sdk.peak, self.seconds))
 
     def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None) -> Load:
         """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`."""
