@@ -8,7 +8,6 @@ in `gateway_rejected_total`.
 """
 
 import asyncio
-import re
 import select
 from collections import deque
 from collections.abc import Callable
@@ -16,18 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web import RequestPayloadError
 
 from gateway.edge.answer import failure_answer
-from gateway.edge.exchange import Exchange
+from gateway.edge.malformed import HeadRefused, failure_of, named_method
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
 from gateway.edge.strictness import TAIL, ends_plainly, is_proxy_header, is_request_line
 from gateway.edge.tls import subject
-from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.edge.server import EdgeServer
@@ -38,16 +36,6 @@ UNIX: Final = "unix"
 HELD_BODY: Final = 8 * 1024  # of a body that nobody reads; reading pauses above twice as much, and one read comes on top
 PIPELINED: Final = 32
 """So many requests may wait on a connection; when half of them are done, more are read."""
-_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (/[!-~]*) HTTP/1\.[01]\r\n")
-
-
-class HeadRefused(Exception):
-    """A request head was refused before the parser had it whole. `reason` is a value of gateway_rejected_total."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class Connection(BaseProtocol):
@@ -391,7 +379,7 @@ class Connection(BaseProtocol):
             if not isinstance(message, Exception):
                 self._begin_body(data, is_chunked=message.chunked, following=len(messages) - index)
             elif isinstance(message, BadHttpMethod):
-                messages[-1] = (_named_method(data) or message, EMPTY_PAYLOAD)
+                messages[-1] = (named_method(data) or message, EMPTY_PAYLOAD)
             elif interrupted is not None:  # aiohttp leaves the reader of this body waiting
                 self.is_last = True
                 interrupted.set_exception(RequestPayloadError())
@@ -412,9 +400,9 @@ class Connection(BaseProtocol):
     # What is no request.
 
     def _answer_refused(self, error: Exception) -> None:
-        """Answer what the parser refused. The parser's words, which quote the client, go nowhere."""
+        """Answer what the parser refused."""
         exchange = self._edge.recorder.begin("other", self.client)
-        failure, reason = self._failure(error, exchange)
+        failure, reason = failure_of(error, exchange, self._edge.unknown_method)
         exchange.status, exchange.reason, exchange.failure = failure.failure.http_status, failure.reason, failure.failure.code
         self._edge.metrics.rejected(reason).inc()
         answer = failure_answer(failure, exchange.request_id, close=True)
@@ -422,15 +410,6 @@ class Connection(BaseProtocol):
             self.transport.write(answer.whole())
         exchange.bytes_out = len(answer.body)
         self._edge.recorder.record(exchange)
-
-    def _failure(self, error: Exception, exchange: Exchange) -> tuple[GatewayError, str]:
-        if isinstance(error, _UnknownMethod):
-            return self._edge.unknown_method(error.method, error.target, exchange), "bad_request"
-        if isinstance(error, HeadRefused):
-            return GatewayError(error.code, error.reason), error.reason
-        if isinstance(error, LineTooLong) or "Too many headers" in str(error):
-            return GatewayError("HEADERS_TOO_LARGE", "headers_too_large"), "headers_too_large"
-        return GatewayError("REQUEST_MALFORMED", "bad_request"), "bad_request"
 
     def _stalled(self) -> None:
         self.is_slow = True
@@ -454,19 +433,6 @@ class Connection(BaseProtocol):
         self._cancel_head_timer()
         self._queue.append(refused)
         self._wake()
-
-
-class _UnknownMethod(Exception):
-    def __init__(self, method: str, target: str) -> None:
-        super().__init__(method, target)
-        self.method = method
-        self.target = target
-
-
-def _named_method(data: bytes) -> _UnknownMethod | None:
-    """Tell a request whose only fault is a method that the parser does not know from one that is no HTTP."""
-    line = _REQUEST_LINE.match(data)
-    return _UnknownMethod(line[1].decode("ascii"), line[2].decode("ascii")) if line else None
 
 
 def _peer_address(transport: asyncio.BaseTransport) -> str:

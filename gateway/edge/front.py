@@ -19,9 +19,9 @@ from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.connection import SLOW_READER, UNIX
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Trace, TrustedProxies
+from gateway.edge.malformed import UnknownMethod
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
-from gateway.edge.server import UnknownMethod
 from gateway.edge.shedding import LATE, Shedder, Work
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target

@@ -12,16 +12,15 @@ from aiohttp import http_parser
 
 from gateway.edge.answer import Reply
 from gateway.edge.connection import Connection
-from gateway.edge.exchange import Exchange, Recorder
+from gateway.edge.exchange import Recorder
+from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
 from gateway.edge.shedding import Shedder
-from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Reply]]
 Refuse = Callable[[Request], bytes | None]
-UnknownMethod = Callable[[str, str, Exchange], GatewayError]  # method, target
 
 
 class ParserMissing(RuntimeError):
