@@ -147,7 +147,7 @@ class Shedder:
         self._refused += 1
 
     def hold(self) -> float:
-        """Return for how many seconds a client that has just been refused is not to be heard: it may ask again at once, 0 if it may.
+        """Return for how many seconds a client that has just been refused is not to be heard, 0 for not at all: it may ask again at once.
 
         Each waits its turn, so that no more of the time goes into refusals than is meant to.
         """
@@ -275,4 +275,4 @@ class Shedder:
     def _has_crowd(self) -> bool:
         """Tell whether what the clients of a term want at once takes longer than as many SDK calls as make a crowd."""
         cost = sum(self._done.values()) / max(1.0, sum(done / _COSTS[work] for work, done in self._done.items()))
-        return self._clients(TERM) * min(cost, _COSTS["sdk"]) > CROWD * _COSTS["sdk"]
+        return self._clients(TERM) * cost > CROWD * _COSTS["sdk"]

@@ -45,7 +45,7 @@ def usual(gateway: Gateway, path: Path, seconds: float) -> Usual:
 class Overload:
     """What came of twice the peak, of clients that ask again as soon as they are refused, and the peak found again: machines drift."""
 
-    beyond: Outcome
+    twice: Outcome
     insistent: Outcome
     peak: float
 
@@ -54,23 +54,23 @@ def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overl
     """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
     load = path.paced(peak * TIMES)
     load(gateway.port, ONSET_SECONDS)
-    beyond = load(gateway.port, seconds)
+    twice = load(gateway.port, seconds)
     insistent = path.paced(None)(gateway.port, seconds)
     path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
-    return Overload(beyond, insistent, path.peak(gateway.port, seconds).per_second)
+    return Overload(twice, insistent, path.peak(gateway.port, seconds).per_second)
 
 
-def report(sdk: Usual, api: Usual, overload: Overload) -> str:
-    """Return the lines of what was measured; `overload` is that of the SDK path."""
-    peak, peak_after, beyond = (sdk.peak + overload.peak) / 2, overload.peak, overload.beyond
-    found = f"{peak_after:.0f} requests/s when found again"
-    times = beyond.p99_of_seconds / max(sdk.usual.p99_of_seconds, 0.001)
+def report(sdk: Usual, api: Usual, beyond: Overload) -> str:
+    """Return the lines of what was measured; `beyond` is the overload of the SDK path."""
+    peak, twice, insistent = (sdk.peak + beyond.peak) / 2, beyond.twice, beyond.insistent
+    found = f"{beyond.peak:.0f} requests/s when found again"
+    times = twice.p99_of_seconds / max(sdk.usual.p99_of_seconds, 0.001)
     lines = [
         *_usual("API", api),
         *_usual("SDK", sdk),
-        f"SDK at {TIMES:.0%}: {_served(beyond)}, {_refused(beyond)}",
-        f"goodput: {beyond.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
-        f"SDK, as many clients asking again at once: {_served(overload.insistent)}, {_refused(overload.insistent)}",
+        f"SDK at {TIMES:.0%}: {_served(twice)}, {_refused(twice)}",
+        f"goodput: {twice.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
+        f"SDK, as many clients asking again at once: {_served(insistent)}, {_refused(insistent)}",
     ]
     return "\n".join(lines)
 
