@@ -14,6 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway import config as configuration
+from gateway.alipayplus.background import Background
 from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing
@@ -67,6 +68,10 @@ def check_tls(config: Config) -> Iterator[Fault]:
             yield from tls.check(settings, path)
 
 
+MANY_CALLS: Final = 25
+"""So many a second spend a fortieth of the time on signatures; fewer are no burden to API requests."""
+MANY_REQUESTS: Final = 10
+"""So many API requests a second are worth more work for calls."""
 CHECKS: Final = (check_keys, check_tls, check_server_tls, check_api, check_tracing)
 
 
@@ -95,6 +100,9 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         def queued() -> float:
             return client.signature_delay()  # which is built later
 
+        def has_both() -> bool:
+            return shedder.lately("sdk") >= MANY_CALLS and shedder.lately("api") >= MANY_REQUESTS
+
         lag = stack.enter_context(LoopLag(metrics))
         shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients, queued=queued)
         ring = load_key_ring(config.alipayplus)
@@ -105,7 +113,9 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         for cluster in clusters:
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
-        client = _client(config.alipayplus, ring, hosts, metrics, has_others=partial(shedder.has_lately, "api"))
+        background = Background(ring.signing, is_wanted=has_both, warn=logs.log.warning)
+        stack.push_async_callback(background.close)
+        client = _client(config.alipayplus, ring, hosts, metrics, has_others=partial(shedder.has_lately, "api"), background=background)
         sessions = await _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
@@ -180,7 +190,13 @@ def _hosts(config: Alipayplus, watch: Watch) -> dict[tuple[str, ...], Cluster]:
 
 
 def _client(
-    config: Alipayplus, ring: KeyRing, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics, *, has_others: Callable[[], bool]
+    config: Alipayplus,
+    ring: KeyRing,
+    hosts: Mapping[tuple[str, ...], Cluster],
+    metrics: Metrics,
+    *,
+    has_others: Callable[[], bool],
+    background: Background,
 ) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)
@@ -191,6 +207,7 @@ def _client(
         scenes={name: hosts[scene.host] for name, scene in config.scenes.items()},
         limiter=limiter,
         has_others=has_others,
+        background=background,
         timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
         max_response=config.max_response,
         allow_unsigned_failures=config.verification.allow_unsigned_failures,

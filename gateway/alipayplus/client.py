@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from gateway.alipayplus.background import Background
 from gateway.alipayplus.errors import (
     ConnectionLost,
     Overloaded,
@@ -65,7 +66,7 @@ class Client:
 
     `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
     only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4). `has_others` tells whether there are
-    requests that signatures are not to delay.
+    requests that signatures are not to delay; `background` makes them then, with the ring's key.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Client:
         scenes: Mapping[str, Cluster],
         limiter: Limiter,
         has_others: Callable[[], bool] = lambda: False,
+        background: Background | None = None,
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
@@ -84,7 +86,7 @@ class Client:
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
-        self._signer = Signer(ring.signing, has_others=has_others)
+        self._signer = Signer(ring.signing, has_others=has_others, background=background)
         self._default = default
         self._scenes = dict(scenes)
         self._limiter = limiter

@@ -83,6 +83,10 @@ class SigningKey:
         """Sign `data`. Takes 0.65 ms with 2048 bits and 4.5 ms with 4096; the GIL is released meanwhile."""
         return self._key.sign(data, _PADDING, _HASH)
 
+    def der(self) -> bytes:
+        """Give the private key, unencrypted: for a process of our own that signs, too."""
+        return self._key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:

@@ -197,7 +197,11 @@ class Shedder:
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""
-        return self._done[work] > _COSTS[work] * _LATELY
+        return self.lately(work) > _LATELY
+
+    def lately(self, work: Work) -> float:
+        """Return how many such requests have begun in the last second or so; older ones fade."""
+        return self._done[work] / _COSTS[work]
 
     def _take_place(self, work: Work) -> None:
         self._asked += 1

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +61,13 @@ class Child:
 class Children:
     """All worker processes that have not ended."""
 
-    def __init__(self, command: tuple[str, ...] | None = None) -> None:
-        """Take the command that starts a worker; it gets the number of its channel's descriptor behind it."""
+    def __init__(self, command: tuple[str, ...] | None = None, *, is_init: bool | None = None) -> None:
+        """Take the command that starts a worker; it gets the number of its channel's descriptor behind it.
+
+        `is_init` tells whether orphans come to this process: as a rule to the first one of a container.
+        """
         self._command = command or worker_command()
+        self._is_init = os.getpid() == 1 if is_init is None else is_init
         self._living: set[Child] = set()
 
     def __iter__(self) -> Iterator[Child]:
@@ -92,8 +96,17 @@ class Children:
         return child
 
     def reap(self) -> None:
-        """Look which ones have ended."""
+        """Look which ones have ended, and which processes of those that died before them, if such come to us."""
         self._living -= {child for child in self if child.poll()}
+        if self._is_init:
+            self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if any(ended.si_pid == child.pid for child in self):
+                    return  # since a moment: there is another signal for it
+                os.waitpid(ended.si_pid, 0)
 
     def kill(self) -> None:
         """End all at once."""

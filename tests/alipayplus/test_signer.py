@@ -1,12 +1,15 @@
-"""Signatures made several in a go, behind all else."""
+"""Signatures made several in a go, behind all else, or in the background."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
+from typing import NoReturn
 
 import pytest
 
 from gateway.alipayplus.keys import SigningKey
-from gateway.alipayplus.signer import BATCH, GIVEN, TURNS, Signer
+from gateway.alipayplus.signer import AHEAD, BATCH, GIVEN, PATIENCE, TURNS, Signer
 
 
 class Recording:
@@ -133,3 +136,115 @@ async def test_signatures_take_as_long_as_others_had_before_them(ours: SigningKe
     recording.time += GIVEN / 2
     assert await signed_in_each_turn(recording, TURNS + 1) == [0] * TURNS + [1]
     await asyncio.wait(waiters.values())
+
+
+class Played:
+    """What is in the background of a signer, as a test plays it: it signs when it is told to."""
+
+    def __init__(self, key: SigningKey) -> None:
+        self.key = key
+        self.is_there = True
+        self.given: list[bytes] = []
+        self.on_signature: Callable[[bytes], None] = lambda _: None
+        self.on_end: Callable[[], None] = lambda: None
+
+    def serves(self) -> bool:
+        return self.is_there
+
+    def sign(self, digest: bytes) -> None:
+        self.given.append(digest)
+
+    def answer(self, text: bytes) -> None:
+        """Answer the next digest, which is to be that of this text."""
+        assert self.given.pop(0) == sha256(text).digest()
+        self.on_signature(self.key.sign(text))
+
+
+def signer_beside_others(recording: Recording, played: Played) -> Signer:
+    return Signer(recording, has_others=lambda: True, background=played)  # type: ignore[arg-type]
+
+
+def digests(*names: bytes) -> list[bytes]:
+    return [sha256(name).digest() for name in names]
+
+
+async def test_beside_others_the_background_signs_what_it_has_room_for(ours: SigningKey) -> None:
+    recording, played = Recording(ours), Played(ours)
+    signer = signer_beside_others(recording, played)
+    waiters = wanted(signer, b"1", b"2", b"3", b"4")
+    assert played.given == digests(b"1", b"2")
+    assert len(played.given) == AHEAD
+    waiters[b"3"].cancel()
+    played.answer(b"1")
+    assert played.given == digests(b"2", b"4")
+    assert signer.delay() == 0
+    played.answer(b"2")
+    played.answer(b"4")
+    for name in (b"1", b"2", b"4"):
+        ours.public.verify(name, waiters[name].result())
+    assert recording.signed == []
+
+
+async def test_while_the_background_does_not_serve_the_loop_signs(ours: SigningKey) -> None:
+    recording, played = Recording(ours), Played(ours)
+    signer = signer_beside_others(recording, played)
+    waiters = wanted(signer, b"1", b"2", b"3")
+    played.is_there = False
+    waiters |= wanted(signer, b"4")
+    await asyncio.wait([waiters[b"3"], waiters[b"4"]])
+    assert recording.signed == [b"3", b"4"]
+    played.answer(b"1")
+    played.answer(b"2")
+    assert all(waiter.done() for waiter in waiters.values())
+
+
+async def test_what_the_background_does_not_get_to_in_time_is_signed_on_the_loop_once(ours: SigningKey) -> None:
+    recording, played, done = Recording(ours), Played(ours), list[bytes]()
+    signer, loop = signer_beside_others(recording, played), asyncio.get_running_loop()
+    begun = loop.time()
+    waiters = wanted(signer, b"1", b"2")
+    end: asyncio.Future[None] = loop.create_future()
+
+    def take(signature: bytes) -> None:
+        done.append(signature)
+        end.set_result(None)
+
+    signer.sign(lambda: b"3", take, end)
+    await asyncio.gather(*waiters.values(), end)
+    assert loop.time() - begun >= PATIENCE
+    assert recording.signed == [b"1", b"2", b"3"]
+    while played.given:
+        played.on_signature(b"late")
+        played.given.pop()
+    for name, waiter in waiters.items():
+        ours.public.verify(name, waiter.result())
+    assert done == [ours.sign(b"3")]
+
+
+async def test_when_the_background_ends_the_loop_signs_what_it_had_and_all_that_comes(ours: SigningKey) -> None:
+    recording, played = Recording(ours), Played(ours)
+    signer = signer_beside_others(recording, played)
+    waiters = wanted(signer, b"1", b"2", b"3")
+    played.is_there = False
+    played.on_end()
+    await asyncio.wait(waiters.values())
+    await wanted(signer, b"4")[b"4"]
+    assert recording.signed == [b"1", b"2", b"3", b"4"]
+
+
+async def test_failures_before_and_after_the_background_are_those_of_one_signature(ours: SigningKey) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("not done")
+
+    played = Played(ours)
+    signer, loop = signer_beside_others(Recording(ours), played), asyncio.get_running_loop()
+    waiters: list[asyncio.Future[None]] = [loop.create_future(), loop.create_future()]
+    signer.sign(fail, lambda _: None, waiters[0])
+    signer.sign(lambda: b"text", fail, waiters[1])
+    good = wanted(signer, b"good")[b"good"]
+    for name in (b"text", b"good"):
+        played.answer(name)
+    for waiter in waiters:
+        with pytest.raises(ValueError, match="not done"):
+            await waiter
+    ours.public.verify(b"good", await good)

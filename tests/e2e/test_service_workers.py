@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.e2e.load import Load, echo
@@ -13,6 +14,7 @@ from tests.e2e.watching import backwards, counters, metrics, probe, said, total,
 
 ENDED = "a worker has ended"
 SERVES = "a worker serves"
+NO_MORE = "the process for signatures beside API requests has ended"
 
 
 async def test_workers_are_direct_children_and_there_are_no_other_processes(start: Any) -> None:
@@ -24,6 +26,32 @@ async def test_workers_are_direct_children_and_there_are_no_other_processes(star
     assert total(await metrics(gateway), "gateway_workers") == 3
     assert await gateway.stop() == 0
     await until_gone(pids)
+
+
+async def test_beside_api_requests_a_process_of_the_worker_signs_and_no_call_is_lost_when_it_dies(start: Any) -> None:
+    sim = await start.simulator()
+    echo(sim)
+    gateway = await start(sim)
+    [worker] = workers(gateway.process.pid)
+
+    async def ask(http: aiohttp.ClientSession) -> None:
+        login = {"Authorization": "Bearer demo-token-anna"}
+        while True:
+            async with http.get(f"http://127.0.0.1:{gateway.port}/api/balance", headers=login) as answer:
+                assert answer.status == 200
+
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group, Load(gateway.port, clients=12, pause=0) as load:
+        api = group.create_task(ask(http))
+        await load.until(lambda: workers(worker) != [])
+        [signing] = workers(worker)
+        await load.more(50)
+        os.kill(signing, signal.SIGKILL)
+        await load.until(lambda: said(gateway, NO_MORE) != [])
+        await load.more(50)
+        api.cancel()
+    assert load.failures == []
+    assert workers(gateway.process.pid) == [worker]
+    assert await gateway.stop() == 0
 
 
 async def test_a_worker_keeps_room_for_pieces_of_bodies_unless_it_is_told_otherwise(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

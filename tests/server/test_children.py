@@ -1,0 +1,42 @@
+"""Processes that end."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import ctypes, os, subprocess, sys, time
+from gateway.server.children import Children
+
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+leaves_one = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0, stdout=-3, stderr=-3).pid)"
+reading, writing = os.pipe()
+orphan = int(subprocess.run([sys.executable, "-c", leaves_one], stdin=reading, capture_output=True).stdout)
+children = Children((sys.executable, "-c", "import time; time.sleep(60)"), is_init=sys.argv[1] == "init")
+child = children.start()
+children.reap()
+assert os.path.exists(f"/proc/{orphan}") and list(children) == [child]  # neither has ended
+os.write(writing, b"end\\n")
+while open(f"/proc/{orphan}/stat").read().split()[2] != "Z":
+    time.sleep(0.01)
+children.reap()
+print(os.path.exists(f"/proc/{orphan}"))
+ends = []
+child.on_end = ends.append
+child.kill()
+while list(children):
+    children.reap()
+print(*ends)
+"""
+
+
+def run(role: str) -> list[str]:
+    return subprocess.run([sys.executable, "-c", PROGRAM, role], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+
+
+def test_orphans_that_come_to_the_first_process_are_reaped_and_workers_told_of() -> None:
+    assert run("init") == ["False", "-9"]
+
+
+def test_another_process_leaves_orphans_alone() -> None:
+    assert run("other") == ["True", "-9"]
