@@ -101,7 +101,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             return client.signature_delay()  # which is built later
 
         def has_both() -> bool:
-            return shedder.lately("sdk") >= MANY_CALLS and shedder.lately("api") >= MANY_REQUESTS
+            return shedder.lately("api") >= MANY_REQUESTS and shedder.lately("sdk") >= MANY_CALLS
 
         lag = stack.enter_context(LoopLag(metrics))
         shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients, queued=queued)

@@ -64,21 +64,21 @@ class Background:
 
     def _start(self) -> None:
         self._was_started = True
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        self._channel = ours
-        self._loop.add_reader(ours, self._read)
         try:
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._channel.setblocking(False)
+            self._loop.add_reader(self._channel, self._read)
             with theirs:
-                self._process = process = subprocess.Popen(  # noqa: S603  our own interpreter and file
+                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and file
                     [sys.executable, "-P", background_process.__file__, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
+                    process_group=0,  # a terminal's signals are not for it
                 )
-            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-            ours.send(self._key.der())
+            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
+            self._channel.send(self._key.der())
         except OSError as error:
             self._hang_up()
             self._warn(f"no process for signatures beside API requests: {error.strerror}")

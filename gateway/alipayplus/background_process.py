@@ -1,7 +1,7 @@
 """The process that signs in the background: `python background_process.py FD`. It needs nothing else of the gateway.
 
 Over that socket comes a private key in DER, and then a SHA-256 digest in each message, whose signature goes back. The process ends with the
-socket: signals of a terminal or of systemd go to all processes, and mean nothing to it.
+socket: signals that go to all processes of a service mean nothing to it.
 """
 
 import signal

@@ -99,8 +99,8 @@ class Signer:
         return self._now() - self._wanted[0].since if self._wanted else 0.0
 
     def _go_on(self) -> None:
-        if self._background is not None and self._background.serves():
-            self._give(self._background)
+        if self._is_aside():
+            self._give()
         elif not self._is_going:
             self._go()
 
@@ -119,9 +119,9 @@ class Signer:
 
     def _sign_some(self, seconds: float) -> None:
         """Sign for so many seconds at most, but one at least; and none that the background may still get to in time."""
-        until = self._now() + seconds
+        until, is_aside = self._now() + seconds, self._is_aside()
         for _ in range(min(len(self._wanted), BATCH)):
-            if not self._is_due():
+            if is_aside and not self._is_overdue():
                 break
             job = self._wanted.popleft()
             if job.is_over:
@@ -136,20 +136,23 @@ class Signer:
                 break
         self._is_going = False
         if self._wanted:
-            self._go() if self._is_due() else self._go_on()
+            self._go() if self._is_overdue() else self._go_on()
 
-    def _is_due(self) -> bool:
-        """Tell whether what is wanted next is to be signed on the loop."""
-        return self.delay() >= PATIENCE or self._background is None or not self._background.serves()
+    def _is_aside(self) -> bool:
+        return self._background is not None and self._background.serves()
 
-    def _give(self, background: Background) -> None:
+    def _is_overdue(self) -> bool:
+        return self.delay() >= PATIENCE
+
+    def _give(self) -> None:
         """Give the background what it has room for."""
+        assert self._background is not None
         while self._wanted and len(self._given) < AHEAD:
             job = self._wanted.popleft()
             if job.is_over:
                 continue
             try:
-                background.sign(sha256(job.data()).digest())
+                self._background.sign(sha256(job.data()).digest())
             except Exception as error:  # noqa: BLE001  raised in whoever waits
                 job.fail(error)
                 continue
@@ -180,7 +183,7 @@ class Signer:
         self._is_watching = False
         now = self._now()
         self._wanted.extendleft(job for job, since in reversed(self._given) if now - since >= PATIENCE and not job.is_over)
-        if self._wanted and self._is_due() and not self._is_going:
+        if self._wanted and not self._is_going and (self._is_overdue() or not self._is_aside()):
             self._go()
         if self._wanted or self._given:
             self._watch()

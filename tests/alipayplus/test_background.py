@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -108,6 +109,7 @@ async def test_when_it_ends_by_itself_that_is_told_and_it_serves_no_more(ours: S
 @pytest.mark.parametrize(
     ("place", "name", "error"),
     [
+        (socket, "socketpair", OSError(24, "Too many open files")),
         (subprocess, "Popen", BlockingIOError(11, "Resource temporarily unavailable")),
         (os, "sched_setscheduler", PermissionError(1, "Operation not permitted")),
     ],
