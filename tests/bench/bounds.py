@@ -106,7 +106,7 @@ def report(starts: list[float], large: Large, beside: Beside) -> str:
 
 
 def _latency(outcome: Outcome) -> str:
-    return f"p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms, errors: {outcome.errors}"
+    return f"{outcome.latency}, errors: {outcome.errors}"
 
 
 def _matching(routes: list[Route]) -> float:

@@ -40,6 +40,11 @@ class Outcome:
     refused_p99: float = 0.0
     p99_of_seconds: float = 0.0
 
+    @property
+    def latency(self) -> str:
+        """What our own generator tells of it, in words."""
+        return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, {self.p99_of_seconds:.1f} ms in a second (median)"
+
 
 class LoadFailed(Exception):
     """The load generator did not run; the text holds what it said."""

@@ -83,8 +83,7 @@ def _usual(name: str, path: Usual) -> list[str]:
 
 
 def _served(outcome: Outcome) -> str:
-    latency = f"p50 {outcome.p50:.1f} ms, p99 {outcome.p99:.1f} ms, {outcome.p99_of_seconds:.1f} ms in a second (median)"
-    return f"{outcome.per_second:.0f} requests/s, {latency}"
+    return f"{outcome.per_second:.0f} requests/s, {outcome.latency}"
 
 
 def _refused(outcome: Outcome) -> str:
