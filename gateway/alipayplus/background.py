@@ -11,12 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 from gateway.alipayplus import background_process
 from gateway.alipayplus.background_process import READY
 from gateway.alipayplus.keys import SigningKey
 
+PAUSE: Final = 60.0
+"""Seconds after which another process is started, when one has ended or there was no room for it."""
 _SIGNATURE_MAX: Final = 1 << 12  # bytes
 _PATIENCE: Final = 2.0  # seconds until a process that has been killed gets the processor to end
 
@@ -24,8 +27,8 @@ _PATIENCE: Final = 2.0  # seconds until a process that has been killed gets the 
 class Background:
     """Such a process with one key, started when it is wanted for the first time. For the running event loop.
 
-    `on_signature` is called with the signature of each digest, in their order; `on_end` when the process has ended by itself, and serves
-    no more. `warn` is told of that, and where the system has no room for it or does not let it stand back.
+    `on_signature` is called with the signature of each digest, in their order; `on_end` when the process has ended by itself and owes what
+    it was given. `warn` is told of that, and where the system has no room for it or does not let it stand back.
     """
 
     def __init__(self, key: SigningKey, *, is_wanted: Callable[[], bool], warn: Callable[[str], object]) -> None:
@@ -35,7 +38,8 @@ class Background:
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._was_started = self._is_ready = False
+        self._start_at = 0.0  # of the loop's time
+        self._is_ready = False
         self.on_signature: Callable[[bytes], None] = lambda _: None
         self.on_end: Callable[[], None] = lambda: None
 
@@ -43,7 +47,7 @@ class Background:
         """Tell whether signatures are wanted from it now, and it is there."""
         if not self._is_wanted():
             return False
-        if not self._was_started:
+        if self._start_at <= self._loop.time():
             self._start()
         return self._is_ready
 
@@ -55,15 +59,16 @@ class Background:
 
     async def close(self) -> None:
         """End it."""
-        self._was_started = True
+        self._start_at = inf
         self._hang_up()
         if self._process is not None:
-            self._process.kill()
             with suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._process.wait, _PATIENCE)
 
     def _start(self) -> None:
-        self._was_started = True
+        self._start_at = self._loop.time() + PAUSE
+        if self._process is not None and self._process.poll() is None:
+            return  # the last one has been killed, but does not get the processor to end
         try:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._channel.setblocking(False)
@@ -79,7 +84,10 @@ class Background:
                 )
             os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
             self._channel.send(self._key.der())
+            self._start_at = inf
         except OSError as error:
+            if isinstance(error, PermissionError):
+                self._start_at = inf  # nor will it later
             self._hang_up()
             self._warn(f"no process for signatures beside API requests: {error.strerror}")
 
@@ -93,6 +101,7 @@ class Background:
             message = b""
         if not message:
             self._hang_up()
+            self._start_at = self._loop.time() + PAUSE
             self._warn("the process for signatures beside API requests has ended")
             self.on_end()
         elif self._is_ready:
@@ -101,8 +110,10 @@ class Background:
             self._is_ready = message == READY
 
     def _hang_up(self) -> None:
-        """Hear nothing more; the process ends when it notices."""
+        """Hear nothing more, and let the process end."""
         self._is_ready = False
         if self._channel is not None and self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel)
             self._channel.close()
+        if self._process is not None:
+            self._process.kill()

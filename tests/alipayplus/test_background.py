@@ -106,6 +106,31 @@ async def test_when_it_ends_by_itself_that_is_told_and_it_serves_no_more(ours: S
         assert warnings == ["the process for signatures beside API requests has ended"]
 
 
+async def test_some_time_after_the_end_of_one_another_is_started(ours: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.alipayplus.background.PAUSE", 0.05)
+    before = children()
+    async with running(ours) as (process, pid, _):
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not process.serves())
+        await until(process.serves)
+        ours.public.verify(b"again", (await signed(process, b"again"))[0])
+        assert len(children() - before - {pid}) == 1
+    assert children() == before
+
+
+async def test_some_time_after_there_was_no_room_one_is_started(ours: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("gateway.alipayplus.background.PAUSE", 0.05)
+    process = Background(ours, is_wanted=lambda: True, warn=lambda _: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", fail)
+        assert not process.serves()
+    await until(process.serves)
+    await process.close()
+
+
 @pytest.mark.parametrize(
     ("place", "name", "error"),
     [
