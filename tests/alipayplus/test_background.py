@@ -166,7 +166,7 @@ async def hold():
     while not process.serves():
         await asyncio.sleep(0.01)
     print("running", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 asyncio.run(hold())
 """

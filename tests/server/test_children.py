@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import ctypes, os, subprocess, sys, time
+import ctypes, os, subprocess, sys
 from gateway.server.children import Children
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -12,13 +12,12 @@ assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 leaves_one = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0, stdout=-3, stderr=-3).pid)"
 reading, writing = os.pipe()
 orphan = int(subprocess.run([sys.executable, "-c", leaves_one], stdin=reading, capture_output=True).stdout)
-children = Children((sys.executable, "-c", "import time; time.sleep(60)"), is_init=sys.argv[1] == "init")
+children = Children((sys.executable, "-c", "import signal; signal.pause()"), is_init=sys.argv[1] == "init")
 child = children.start()
 children.reap()
 assert os.path.exists(f"/proc/{orphan}") and list(children) == [child]  # neither has ended
 os.write(writing, b"end\\n")
-while open(f"/proc/{orphan}/stat").read().split()[2] != "Z":
-    time.sleep(0.01)
+os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
 children.reap()
 print(os.path.exists(f"/proc/{orphan}"))
 ends = []
