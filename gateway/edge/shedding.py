@@ -32,8 +32,8 @@ SHORT: Final = 0.002
 """Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
 CALLS: Final = 1
 """So many SDK calls may be begun in one turn, however long they take."""
-FEW: Final = 20
-"""So many SDK calls may be in hand in any case: with fewer, a loop is late with refusals only, and works on too little at once."""
+FEW: Final = 10
+"""So many SDK calls may be in hand in any case: with fewer, too little is signed at once; with more, all wait longer for the same."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
