@@ -7,7 +7,8 @@ from here. Identifiers that begin here are arguments.
 
 import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
 from msgspec import Struct
@@ -16,6 +17,8 @@ from gateway.edge.target import is_host
 
 Fields = Sequence[tuple[bytes, bytes]]
 
+_CLAIMS: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"traceparent", b"tracestate"))
+_ADDRESSES: Final = 1024  # kept: those of the proxies, and of clients that come again
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ADDRESS: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)(?:%[A-Za-z0-9._-]+)?")
 _TRACEPARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -27,23 +30,28 @@ _TRACESTATE_MEMBER: Final = re.compile(
 
 
 class TrustedProxies:
-    """The networks of `server.trusted_proxies`. Raises ValueError for what is no address or network."""
+    """The networks of `server.trusted_proxies`. Raises ValueError for what is no address or network.
+
+    `read` reads an address, also with a port or in brackets: as it is usually written, and whether it is one of a trusted proxy; None for
+    what is no IP address (the peer on a unix socket).
+    """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks = tuple(ip_network(text) for text in networks)
+        self.read = lru_cache(_ADDRESSES)(self._read)
 
     def __bool__(self) -> bool:
         """Whether anybody is trusted."""
         return bool(self._networks)
 
     def trusts(self, address: str) -> bool:
-        """Whether an address is one of a trusted proxy; what is no IP address (the peer on a unix socket) never is."""
-        parsed = _ip(address) if self._networks else None
-        return parsed is not None and self.covers(parsed)
+        """Whether an address is one of a trusted proxy."""
+        known = self.read(address) if self._networks else None
+        return known is not None and known[1]
 
-    def covers(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether an address lies in one of the networks."""
-        return any(address in network for network in self._networks)
+    def _read(self, text: str) -> tuple[str, bool] | None:
+        address = _ip(text)
+        return None if address is None else (str(address), any(address in network for network in self._networks))
 
 
 class Caller(Struct, frozen=True, gc=False):
@@ -66,6 +74,11 @@ class Caller(Struct, frozen=True, gc=False):
         lines = f"\r\nX-Forwarded-For: {', '.join(self.chain)}" if self.chain else ""
         lines += f"\r\nX-Forwarded-Proto: {self.proto}\r\nX-Forwarded-Host: {host}" if host else f"\r\nX-Forwarded-Proto: {self.proto}"
         return (f"{lines}\r\nX-Real-IP: {address}" if address else lines).encode("ascii")
+
+
+def claims(headers: Fields) -> Fields:
+    """Return the fields in which somebody says who is calling: all that is looked at here."""
+    return [field for field in headers if field[0].lower() in _CLAIMS]
 
 
 def caller(headers: Fields, trusted: TrustedProxies, *, peer: str | None, scheme: str, host: str) -> Caller:
@@ -151,11 +164,12 @@ def _forwarded_for(values: Sequence[str], trusted: TrustedProxies) -> list[str]:
     """Return the addresses from the client's on; an entry that is no address ends the walk, since nobody can vouch for it."""
     chain: list[str] = []
     for entry in reversed([entry for value in values for entry in value.split(",")]):
-        address = _ip(entry.strip(" \t"))
-        if address is None:
+        known = trusted.read(entry.strip(" \t"))
+        if known is None:
             break
-        chain.append(str(address))
-        if not trusted.covers(address):
+        address, is_trusted = known
+        chain.append(address)
+        if not is_trusted:
             break
     return chain[::-1]
 
@@ -163,12 +177,16 @@ def _forwarded_for(values: Sequence[str], trusted: TrustedProxies) -> list[str]:
 def _ip(text: str) -> IPv4Address | IPv6Address | None:
     """Read an address, also with a port or in brackets; an IPv4 address written as IPv6 is the IPv4 address."""
     match = _ADDRESS.fullmatch(text)
+    if match is None:
+        return None
+    written = match[match.lastindex or 0]
     try:
-        address = ip_address(match[match.lastindex or 0]) if match else None
+        if ":" not in written:
+            return IPv4Address(written)
+        address = IPv6Address(written)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return address.ipv4_mapped or address
 
 
 def _unmapped(peer: str) -> str:

@@ -51,8 +51,8 @@ ApiHandler = Callable[[Arrival, Request, Exchange], Awaitable[Reply]]
 class Front:
     """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes.
 
-    `sdk_target` is the target of the SDK's one resource: most requests are for it, and where no proxy is trusted they need no more of
-    routing than that it is exactly this. `check_sdk` looks at the head of a request for it and tells how large its body may be; with it and
+    `sdk_target` is the target of the SDK's one resource: most requests are for it, and they need no more of routing than that it is exactly
+    this. `check_sdk` looks at the head of a request for it and tells how large its body may be; with it and
     `shedder` such requests may be refused before anything else is begun for them.
     """
 
@@ -73,7 +73,7 @@ class Front:
     ) -> None:
         self._routes = routes or RouteTable((), prefix)
         self._sdk = sdk
-        self._sdk_target = sdk_target if not trusted else None
+        self._sdk_target = sdk_target
         self._check_sdk = check_sdk
         self._shedder = shedder
         self._api = api
@@ -102,8 +102,9 @@ class Front:
         try:
             check_framing(request)
             if work == "sdk":
+                self._arrive_at_sdk(request, exchange)
                 self._check_sdk(request)
-                exchange.route, exchange.sdk = SDK.label, SdkRecord()
+                exchange.sdk = SdkRecord()
                 exchange.sdk.note_failure(OVERLOADED)
             elif self._api is None or self._arrive(request, exchange).match.route is None or _has_body(request):
                 return None
@@ -149,7 +150,7 @@ class Front:
         try:
             check_framing(request)
             if request.raw_path == self._sdk_target and not request.upgrade:
-                exchange.route = SDK.label
+                self._arrive_at_sdk(request, exchange)
                 return self._sdk
             reason = "bad_target"
             arrival = self._arrive(request, exchange)
@@ -168,10 +169,23 @@ class Front:
             return _not_found
         return partial(self._api, arrival)
 
+    def _arrive_at_sdk(self, request: Request, exchange: Exchange) -> None:
+        exchange.route = SDK.label
+        if self._trusted:
+            self._meet(request, exchange, request.headers.get("Host", ""))
+
     def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
         asked = target.parse(request.raw_path, method=request.method, host=host)
-        headers = request.raw_headers
+        caller, trace = self._meet(request, exchange, host)
+        exchange.path = loggable_path(asked.path)
+        match = self._routes.match(asked, request.method, host)
+        exchange.route = match.label
+        return Arrival(asked, match, caller, trace, self._is_draining)
+
+    def _meet(self, request: Request, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
+        """Learn who is calling."""
+        headers = forwarded.claims(request.raw_headers) if self._trusted else ()
         scheme = "https" if request.connection.is_secure else "http"
         peer = None if exchange.client == UNIX else exchange.client
         caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
@@ -187,10 +201,7 @@ class Front:
         )
         exchange.trace_id, exchange.is_sampled = trace.trace_id, trace.is_sampled
         exchange.parent_id, exchange.tracestate = trace.parent_id, trace.tracestate
-        exchange.path = loggable_path(asked.path)
-        match = self._routes.match(asked, request.method, host)
-        exchange.route = match.label
-        return Arrival(asked, match, caller, trace, self._is_draining)
+        return caller, trace
 
     def _is_draining(self) -> bool:
         return self.draining

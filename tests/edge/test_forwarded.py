@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.forwarded import Caller, Trace, TrustedProxies, caller, parse_traceparent, parse_tracestate, request_id, trace
+from gateway.edge.forwarded import Caller, Trace, TrustedProxies, caller, claims, parse_traceparent, parse_tracestate, request_id, trace
 
 TRUSTED = TrustedProxies(["10.20.0.0/16", "192.0.2.7", "2001:db8:1::/48"])
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -17,7 +17,7 @@ def fields_of(block: bytes) -> list[tuple[bytes, bytes]]:
 
 def called(*headers: tuple[str, str], peer: str | None = "10.20.0.1", trusted: TrustedProxies = TRUSTED) -> Caller:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    return caller(raw, trusted, peer=peer, scheme="http", host="api.example:8080")
+    return caller(claims(raw), trusted, peer=peer, scheme="http", host="api.example:8080")
 
 
 # Trusted networks
@@ -44,6 +44,11 @@ def test_G1_by_default_nobody_is_trusted(peer: str) -> None:
 def test_what_is_no_network_is_an_error(network: str) -> None:
     with pytest.raises(ValueError):
         TrustedProxies([network])
+
+
+@pytest.mark.parametrize("text", ["10.20.0.1", "10.20.0.1:80", "[::ffff:10.20.0.1]", "::ffff:10.20.0.1"])
+def test_an_address_is_read_the_same_each_time(text: str) -> None:
+    assert [TRUSTED.read(text) for _ in range(2)] == [("10.20.0.1", True)] * 2
 
 
 # Who is calling
@@ -168,7 +173,7 @@ def test_what_is_no_host_is_not_passed_on(host: str) -> None:
 
 @pytest.mark.parametrize("value", ["a", "A-z_0.9", "x" * 64])
 def test_a_trusted_proxy_s_request_id_is_kept(value: str) -> None:
-    assert request_id([(b"X-Request-ID", value.encode())], is_trusted=True, fresh="fresh") == value
+    assert request_id(claims([(b"X-Request-ID", value.encode())]), is_trusted=True, fresh="fresh") == value
 
 
 @pytest.mark.parametrize("value", ["", "x" * 65, "a b", "a\n", "a/b", "\xe9", "a,b"])
@@ -188,7 +193,7 @@ def test_G1_a_request_id_counts_only_once_and_only_from_a_trusted_proxy() -> Non
 
 def traced(*headers: tuple[str, str], is_trusted: bool = True, is_sampled: bool = False) -> Trace:
     raw = [(name.encode(), value.encode()) for name, value in headers]
-    return trace(raw, is_trusted=is_trusted, trace_id="1" * 32, span_id="2" * 16, is_sampled=is_sampled)
+    return trace(claims(raw), is_trusted=is_trusted, trace_id="1" * 32, span_id="2" * 16, is_sampled=is_sampled)
 
 
 def test_a_trusted_caller_s_trace_is_continued_under_a_span_of_our_own() -> None:

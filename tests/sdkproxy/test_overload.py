@@ -90,6 +90,11 @@ _VARYING = ("time", "request_id", "trace_id", "duration")
 _CHANGING = re.compile(rb"[0-9a-f]{32}|Date: [^\r]+|Connection: close\r\n")
 
 
+def _lasting(line: dict[str, Any]) -> dict[str, Any]:
+    """Return what two access lines of the same refusal have in common."""
+    return {name: line[name] for name in line if name not in _VARYING}
+
+
 class _Client:
     """One connection."""
 
@@ -142,7 +147,7 @@ async def test_a_refusal_at_once_is_the_same_as_any_other(late: list[bool], gate
     assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 2
     assert gateway.parts.failures.all()[0].request_id == request_id
     first, second = gateway.lines()
-    assert {name: first[name] for name in first if name not in _VARYING} == {name: second[name] for name in second if name not in _VARYING}
+    assert _lasting(first) == _lasting(second)
     assert (first["reason"], first["bytes_in"], first["bytes_out"], first["request_id"]) == (LATE, len(BODY), len(body), request_id)
 
 
@@ -177,7 +182,7 @@ async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(late
     assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
     assert gateway.count("gateway_requests_total", route="/api", method="GET", status="503") == 2
     first, second = gateway.lines()
-    assert {name: first[name] for name in first if name not in _VARYING} == {name: second[name] for name in second if name not in _VARYING}
+    assert _lasting(first) == _lasting(second)
     assert (first["reason"], first["route"], first["path"]) == (LATE, "/api", "/api/balance")
 
 
@@ -198,15 +203,25 @@ async def test_of_the_api_only_the_plain_is_refused_at_once(late: list[bool], cl
     assert not any(late)
 
 
-async def test_a_refusal_has_the_id_that_a_trusted_proxy_gave(late: list[bool], start: StartGateway) -> None:
+@pytest.mark.parametrize("request_id", ["from-the-proxy", "f" * 32, "e" * 64])
+@pytest.mark.parametrize(("route", "method"), [("sdk", "POST"), ("/api", "GET")])
+async def test_behind_a_trusted_proxy_a_refusal_is_at_once_and_has_the_ids_that_it_gave(
+    late: list[bool], start: StartGateway, route: str, method: str, request_id: str
+) -> None:
     gateway = await start({"server": {"trusted_proxies": ["127.0.0.0/8"]}})
     client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
-    for request_id in ("from-the-proxy", "f" * 32, "e" * 64):
-        head, _, body = (await client.ask(_api(f"X-Request-Id: {request_id}"))).partition(b"\r\n\r\n")
-        assert json.loads(body)["requestId"] == request_id
-        assert f"X-Request-Id: {request_id}\r\n".encode() in head
-    assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
-    assert late == [True, True, True, False]
+    fields = (f"X-Request-Id: {request_id}", "X-Forwarded-For: 203.0.113.9", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01")
+    ask_for = _request if route == "sdk" else _api
+    at_once, usual = [await client.ask(ask_for(*fields, *end)) for end in ((), ("Connection: close",))]
+    assert late == [True, False]
+    assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
+    head, _, body = at_once.partition(b"\r\n\r\n")
+    assert json.loads(body)["requestId"] == request_id
+    assert f"X-Request-Id: {request_id}\r\n".encode() in head
+    assert gateway.count("gateway_requests_total", route=route, method=method, status="503") == 2
+    first, second = gateway.lines()
+    assert _lasting(first) == _lasting(second)
+    assert (first["client"], first["request_id"], first["trace_id"]) == ("203.0.113.9", request_id, "a" * 32)
     client.leave()
 
 
