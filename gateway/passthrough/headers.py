@@ -11,6 +11,7 @@ All that is done for each field is done in C: by far most requests and answers h
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from operator import not_
 from string import ascii_letters, digits
@@ -127,7 +128,7 @@ class RequestHeaders:
     def __init__(self, rules: HeaderRules, identity_names: Iterable[str]) -> None:
         self._rules = rules
         self._dropped = _NEVER_COPIED.union(spelling(name.encode()) for name in identity_names)
-        self._fates = NameTable(self._judge)
+        self._fates = {is_trusted: NameTable(partial(self._judge, is_trusted=is_trusted)) for is_trusted in (False, True)}
 
     def build(
         self,
@@ -147,19 +148,19 @@ class RequestHeaders:
         else it sent as X-Forwarded-* and Forwarded stays. `upgrade` is the protocol to ask the upstream for, if that is done;
         `keeps_expect` leaves Expect in. What Connection names is taken from the client's fields only (faults G3).
         """
-        fates = self._fates.of(fields)
+        fates = self._fates[is_trusted].of(fields)
         kept: Iterable[Field] = compress(fields, fates)
-        if _PONDERED in fates:
+        if _PONDERED in fates and not _is_settled(fields, fates):
             kept = self._ponder(fields, is_trusted=is_trusted, keeps_expect=keeps_expect)
         block = self._rules.apply(b"\r\n".join([b"", *map(_line, kept)]) + context)
         return b"".join((b"\r\nHost: ", host, block, identity, _upgrade(upgrade)))
 
-    def _judge(self, name: bytes) -> int:
+    def _judge(self, name: bytes, *, is_trusted: bool) -> int:
         """Tell what becomes of a field of this name; of some it has to be pondered, or they have others dropped."""
         spelled = spelling(name)
-        if spelled in _DECIDING or _is_forwarding(spelled):
+        if spelled in _DECIDING:
             return _PONDERED
-        return _GOES if spelled in self._dropped else _STAYS
+        return _STAYS if spelled not in self._dropped and (is_trusted or not _is_forwarding(spelled)) else _GOES
 
     def _ponder(self, fields: Sequence[Field], *, is_trusted: bool, keeps_expect: bool) -> list[Field]:
         names = [spelling(name) for name, _ in fields]
@@ -170,6 +171,16 @@ class RequestHeaders:
             for name, field in zip(names, fields, strict=True)
             if name not in dropped and (is_trusted or not _is_forwarding(name)) and (keeps_expect or name != b"expect")
         ]
+
+
+def _is_settled(fields: Sequence[Field], fates: list[int]) -> bool:
+    """Drop the Connection that most clients send, which names no field; tell whether that leaves nothing to ponder."""
+    place = fates.index(_PONDERED)
+    name, value = fields[place]
+    if name.lower() != b"connection" or value.lower() not in _NO_FIELDS:
+        return False
+    fates[place] = _GOES
+    return _PONDERED not in fates
 
 
 def host_value(setting: str, client_host: bytes, authority: bytes) -> bytes:

@@ -117,6 +117,13 @@ def test_connection_never_takes_what_is_ours(value: bytes) -> None:
     assert sent((b"Connection", value), (b"X-Customer-Id", b"evil"), (b"Host", b"evil"), (b"X-Forwarded-For", b"evil")) == []
 
 
+@given(FIELDS, st.sampled_from([b"Connection", b"CONNECTION", b"connection"]), st.sampled_from([b"keep-alive", b"Keep-Alive", b"close"]))
+def test_the_usual_connection_takes_no_other_way_than_one_that_has_to_be_read(fields: list[Field], name: bytes, value: bytes) -> None:
+    place = len(fields) // 2
+    usual, unusual = ([*fields[:place], (name, said), *fields[place:]] for said in (value, value + b", keep-alive"))
+    assert sent(*usual) == sent(*unusual)
+
+
 def test_G3_connection_never_takes_what_a_rule_sets() -> None:
     assert sent((b"Connection", b"X-Gateway"), (b"X-Gateway", b"evil"), rules=rules(replace={"X-Gateway": "a"})) == [(b"X-Gateway", b"a")]
 
