@@ -253,14 +253,15 @@ class Connection(BaseProtocol):
             return False
         if transport is None or self._paused or self.is_last or self._ends:
             return False
-        answer = self._edge.refuse(request)
-        if answer is None:
+        refusal = self._edge.refuse(request)
+        if refusal is None:
             return False
+        answer, held = refusal
         self._edge.write_soon(transport, answer)
         self._queue.clear()
         self._payload = EMPTY_PAYLOAD
         self._make_room()
-        self._edge.hold(self)
+        self._edge.hold(self, held)
         return True
 
     def hold(self) -> None:

@@ -87,8 +87,10 @@ class Front:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def refuse(self, request: Request) -> bytes | None:
-        """While work is refused, refuse a whole request at once, if nothing else can be said of it: return the answer to be written.
+    def refuse(self, request: Request) -> tuple[bytes, float] | None:
+        """While work is refused, refuse a whole request at once, if nothing else can be said of it.
+
+        Return the answer to be written, and for how many seconds its client is not to be heard then.
 
         This takes half of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one target,
         and for requests of the API without a body. The connection goes on.
@@ -115,7 +117,7 @@ class Front:
         exchange.bytes_in = request.content.total_bytes
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
         self._recorder.record(exchange)
-        return answer
+        return answer, shedder.hold(work)
 
     def _is_plain(self, request: Request) -> bool:
         return (

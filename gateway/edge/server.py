@@ -20,7 +20,7 @@ from gateway.edge.shedding import Shedder
 from gateway.telemetry.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Reply]]
-Refuse = Callable[[Request], bytes | None]
+Refuse = Callable[[Request], tuple[bytes, float] | None]
 
 
 class ParserMissing(RuntimeError):
@@ -46,8 +46,9 @@ class ServerLimits:
 class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
-    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has.
-    `open` is how many connections there are, and `on_closed` is called when one has closed.
+    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has, and
+    for how many seconds the client is not to be heard then. `open` is how many connections there are, and `on_closed` is called when
+    one has closed.
     """
 
     def __init__(
@@ -103,9 +104,8 @@ class EdgeServer:
                 transport.write(answer)
         self._unwritten.clear()
 
-    def hold(self, connection: Connection) -> None:
-        """Do not hear a client that has just been refused as long as the shedder says."""
-        seconds = self.shedder.hold() if self.shedder is not None else 0.0
+    def hold(self, connection: Connection, seconds: float) -> None:
+        """Do not hear a client for so many seconds, if any. Whoever is held later is not to be heard earlier."""
         if seconds:
             connection.hold()
             loop = asyncio.get_running_loop()

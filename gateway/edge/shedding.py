@@ -38,8 +38,6 @@ TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
 """It is, when no greater share was refused, or when no crowd has asked: a few that ask again at once are no overload."""
-REFUSING: Final = 0.15
-"""So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD."""
 HELD: Final = 0.8
 """Seconds for which a client is not heard after a refusal at most: less than it was told to wait, and than a term."""
 BRIEF: Final = 0.05
@@ -60,6 +58,11 @@ Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
 _REFUSAL: Final = 0.3  # beside these
+REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.45}
+"""So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
+
+It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a third of what it spares.
+"""
 
 
 class Loop(Protocol):
@@ -146,13 +149,13 @@ class Shedder:
         self._asked += 1
         self._refused += 1
 
-    def hold(self) -> float:
-        """Return for how many seconds a client that has just been refused is not to be heard, 0 for not at all: it may ask again at once.
+    def hold(self, work: Work) -> float:
+        """Return for how many seconds a client that was just refused such work is not to be heard, 0 for not at all: it may ask at once.
 
         Each waits its turn, so that no more of the time goes into refusals than is meant to.
         """
         now = self._now()
-        each = _REFUSAL * self._unit / REFUSING
+        each = _REFUSAL * self._unit / REFUSING[work]
         self._heard_again = min(max(self._heard_again, now) + each, now + HELD)
         wait = self._heard_again - now
         return wait if wait >= BRIEF else 0.0

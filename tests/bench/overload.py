@@ -17,11 +17,12 @@ ONSET_SECONDS: Final = 3.0
 class Path:
     """How to load a path: with as many requests as it carries, and with so many a second, or as many clients as then asking again at once.
 
-    `alone` loads the stub of the API itself so.
+    `beyond` does that from more clients, if it needs more for an overload; `alone` loads the stub of the API itself so.
     """
 
     peak: Load
     paced: Callable[[float | None], Load]
+    beyond: Callable[[float | None], Load]
     alone: Callable[[float | None], Load]
 
 
@@ -52,34 +53,27 @@ class Overload:
 
 def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overload:
     """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
-    load = path.paced(peak * TIMES)
+    load = path.beyond(peak * TIMES)
     load(gateway.port, ONSET_SECONDS)
     twice = load(gateway.port, seconds)
-    insistent = path.paced(None)(gateway.port, seconds)
+    insistent = path.beyond(None)(gateway.port, seconds)
     path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
     return Overload(twice, insistent, path.peak(gateway.port, seconds).per_second)
 
 
-def report(sdk: Usual, api: Usual, beyond: Overload) -> str:
-    """Return the lines of what was measured; `beyond` is the overload of the SDK path."""
-    peak, twice, insistent = (sdk.peak + beyond.peak) / 2, beyond.twice, beyond.insistent
+def report(name: str, path: Usual, beyond: Overload) -> str:
+    """Return the lines of what was measured of the path of this name."""
+    peak, twice, insistent = (path.peak + beyond.peak) / 2, beyond.twice, beyond.insistent
     found = f"{beyond.peak:.0f} requests/s when found again"
-    times = twice.p99_of_seconds / max(sdk.usual.p99_of_seconds, 0.001)
+    times = twice.p99_of_seconds / max(path.usual.p99_of_seconds, 0.001)
     lines = [
-        *_usual("API", api),
-        *_usual("SDK", sdk),
-        f"SDK at {TIMES:.0%}: {_served(twice)}, {_refused(twice)}",
-        f"goodput: {twice.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
-        f"SDK, as many clients asking again at once: {_served(insistent)}, {_refused(insistent)}",
-    ]
-    return "\n".join(lines)
-
-
-def _usual(name: str, path: Usual) -> list[str]:
-    return [
         f"{name}: peak {path.peak:.0f} requests/s; at {USUAL:.0%}: {_served(path.usual)}, errors: {path.usual.errors}",
         f"    the stub alone: {_served(path.alone)}, errors: {path.alone.errors}",
+        f"    at {TIMES:.0%}: {_served(twice)}, {_refused(twice)}",
+        f"    goodput: {twice.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
+        f"    as many clients asking again at once: {_served(insistent)}, {_refused(insistent)}",
     ]
+    return "\n".join(lines)
 
 
 def _served(outcome: Outcome) -> str:

@@ -36,6 +36,7 @@ _LOGINS_PER_CONNECTION: Final = 8
 _STARTS: Final = 5
 _LARGEST: Final = 1 << 20  # bytes: sdk_proxy.max_body
 _MANY: Final = 512  # connections of a load that comes when it is due
+_CROWD: Final = 1024  # such that fewer API requests than these would be no overload
 _OTHERS: Final = 100.0  # requests a second beside a crowd
 
 
@@ -103,15 +104,18 @@ class Bench:
         return bounds.report(starts, large, beside)
 
     def overload(self) -> str:
-        """Start everything, load both paths as usual, and the SDK path beyond what it can carry."""
+        """Start everything, load each path as usual, then beyond what it can carry."""
         with TemporaryDirectory() as name, self._running(0) as (gateway, generate):
             of_api = api_requests(_MANY)
             peak = LOADS[self.load](Path(name), of_api, self.connections, self.cores.others)
-            alone = partial(self.paced, connections=_MANY, made=of_api)
-            api = overload.usual(gateway, overload.Path(peak, alone, alone), self.seconds)
-            path = overload.Path(generate, partial(self.paced, connections=_MANY), alone)
-            sdk = overload.usual(gateway, path, self.seconds)
-            return overload.report(sdk, api, overload.overload(gateway, path, sdk.peak, self.seconds))
+            api, api_beyond = (partial(self.paced, connections=connections, made=of_api) for connections in (_MANY, _CROWD))
+            sdk = partial(self.paced, connections=_MANY)
+            paths = {"API": overload.Path(peak, api, api_beyond, api), "SDK": overload.Path(generate, sdk, sdk, api)}
+            reports = []
+            for path_name, path in paths.items():
+                usual = overload.usual(gateway, path, self.seconds)
+                reports.append(overload.report(path_name, usual, overload.overload(gateway, path, usual.peak, self.seconds)))
+            return "\n".join(reports)
 
     def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None) -> Load:
         """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`."""

@@ -171,24 +171,27 @@ def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig, clients: int, 
         rig.loop.look(1.0)
 
 
-def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_too_much(rig: Rig) -> None:
-    rig.overload()
-    each = 0.3 * rig.shedder._unit / REFUSING
-    held = [rig.shedder.hold() for _ in range(5000)]
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_too_much(rig: Rig, work: Work) -> None:
+    rig.overload(work)
+    each = 0.3 * rig.shedder._unit / REFUSING[work]
+    held = [rig.shedder.hold(work) for _ in range(10 * CROWD + int(HELD / each))]
     brief = int(BRIEF / each)
     assert held[:brief] == [0.0] * brief
     assert held[brief + 1 : brief + 3] == pytest.approx([(brief + 2) * each, (brief + 3) * each])
     assert max(held) == held[-1] == pytest.approx(HELD)
     rig.loop.now += HELD
-    assert rig.shedder.hold() == 0.0, "all of them have been heard"
+    assert rig.shedder.hold(work) == 0.0, "all of them have been heard"
 
 
-def test_nobody_is_held_up_at_twice_the_load(rig: Rig) -> None:
-    """Each call costs five units, each refusal three tenths of one: as many of both take six hundredths of the time for these."""
-    rig.overload()
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_nobody_is_held_up_at_twice_the_load(rig: Rig, work: Work) -> None:
+    """A refusal costs three tenths of a unit, a call five and a request one: who is offered twice what it can do refuses the rest."""
+    rig.overload(work)
+    done = (1 - 2 * 0.3 / COSTS[work]) / (1 - 0.3 / COSTS[work])  # of what can be done while nothing is refused
     for _ in range(1000):
-        assert rig.shedder.hold() == 0.0
-        rig.loop.now += 5.3 * rig.shedder._unit
+        assert rig.shedder.hold(work) == 0.0
+        rig.loop.now += COSTS[work] * rig.shedder._unit / (2 - done)
 
 
 def test_an_overload_is_noticed_before_much_has_gathered(rig: Rig) -> None:

@@ -68,7 +68,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     at_once: list[bool] = []
     refuse = Front.refuse
 
-    def noted(*arguments: Any) -> bytes | None:
+    def noted(*arguments: Any) -> tuple[bytes, float] | None:
         answer = refuse(*arguments)
         at_once.append(answer is not None)
         return answer
@@ -272,7 +272,8 @@ async def test_a_client_that_has_left_gets_no_answer_and_is_counted(late: list[b
     await client.ask(_request())
     [connection] = gateway.parts.edge.connections
     request = Request.of(*HttpRequestParser(connection, asyncio.get_running_loop(), 2**16).feed_data(_request())[0][0], connection)
-    gateway.parts.edge.write_soon(connection.transport, gateway.parts.edge.refuse(request))
+    answer, _ = gateway.parts.edge.refuse(request)
+    gateway.parts.edge.write_soon(connection.transport, answer)
     connection.force_close()
     assert await client.end() == b""
     assert late == [True, True]
@@ -292,7 +293,7 @@ async def test_a_connection_that_is_closed_for_idling_sends_its_refusal_first(la
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> float:
     """Let each client that is refused not be heard for so many seconds."""
-    monkeypatch.setattr(Shedder, "hold", lambda _: 1.0)
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 1.0)
     return 1.0
 
 
