@@ -21,6 +21,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web import RequestPayloadError
 
 from gateway.edge.answer import failure_answer
+from gateway.edge.forwarded import unmapped
 from gateway.edge.malformed import HeadRefused, failure_of, named_method
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
@@ -88,7 +89,7 @@ class Connection(BaseProtocol):
         self.is_last = False
         self.is_slow = False
         self.on_lost: Callable[[], None] | None = None
-        self.client = client or UNIX
+        self.client = unmapped(client) if client else UNIX
         self.subject: str | None = None
         self.is_secure = False
         self.heard_at = 0.0
@@ -439,4 +440,4 @@ class Connection(BaseProtocol):
 def _peer_address(transport: asyncio.BaseTransport) -> str:
     """Return the address of the peer, without its port; UNIX for a unix socket."""
     peer = transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) else UNIX
+    return unmapped(str(peer[0])) if isinstance(peer, tuple) else UNIX

@@ -76,18 +76,23 @@ class Caller(Struct, frozen=True, gc=False):
         return (f"{lines}\r\nX-Real-IP: {address}" if address else lines).encode("ascii")
 
 
+def unmapped(peer: str) -> str:
+    """Return an IPv4 peer of a listener for both families as what it is."""
+    return peer.removeprefix("::ffff:") if "." in peer else peer
+
+
 def claims(headers: Fields) -> Fields:
     """Return the fields in which somebody says who is calling: all that is looked at here."""
     return [field for field in headers if field[0].lower() in _CLAIMS]
 
 
 def caller(headers: Fields, trusted: TrustedProxies, *, peer: str | None, scheme: str, host: str) -> Caller:
-    """Say who is calling. `peer`, `scheme` and `host` are those of the connection and of its Host field.
+    """Say who is calling. `peer` (`unmapped`), `scheme` and `host` are those of the connection and of its Host field.
 
     Of a trusted peer, X-Forwarded-For counts from the right up to the first address that is not trusted, which is the client; what stands
     left of it was claimed by nobody trusted and is dropped. Of X-Forwarded-Proto and -Host the last value counts, if it is valid.
     """
-    address = _unmapped(peer or "")
+    address = peer or ""
     own_host = host if is_host(host) else ""
     if not trusted.trusts(address):
         return Caller(address, (address,) if address else (), scheme, own_host, is_trusted=False)
@@ -187,11 +192,6 @@ def _ip(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return address.ipv4_mapped or address
-
-
-def _unmapped(peer: str) -> str:
-    """Return an IPv4 peer of a listener for both families as what it is."""
-    return peer.removeprefix("::ffff:") if "." in peer else peer
 
 
 def _values(headers: Fields, name: bytes) -> list[str]:

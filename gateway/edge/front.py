@@ -108,7 +108,7 @@ class Front:
                 self._check_sdk(request)
                 exchange.sdk = SdkRecord()
                 exchange.sdk.note_failure(OVERLOADED)
-            elif self._api is None or self._arrive(request, exchange).match.route is None or _has_body(request):
+            elif not self._is_of_api(request, exchange) or _has_body(request):
                 return None
         except GatewayError:
             return None
@@ -180,10 +180,21 @@ class Front:
         host = request.headers.get("Host", "")
         asked = target.parse(request.raw_path, method=request.method, host=host)
         caller, trace = self._meet(request, exchange, host)
+        return Arrival(asked, self._route(asked, request, exchange, host), caller, trace, self._is_draining)
+
+    def _is_of_api(self, request: Request, exchange: Exchange) -> bool:
+        """Tell whether a request has a route of the API, and learn of it what is logged and counted."""
+        host = request.headers.get("Host", "")
+        asked = target.parse(request.raw_path, method=request.method, host=host)
+        if self._trusted:
+            self._meet(request, exchange, host)
+        return self._route(asked, request, exchange, host).route is not None and self._api is not None
+
+    def _route(self, asked: Target, request: Request, exchange: Exchange, host: str) -> Match:
         exchange.path = loggable_path(asked.path)
         match = self._routes.match(asked, request.method, host)
         exchange.route = match.label
-        return Arrival(asked, match, caller, trace, self._is_draining)
+        return match
 
     def _meet(self, request: Request, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
         """Learn who is calling."""

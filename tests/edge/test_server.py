@@ -1,5 +1,6 @@
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -259,6 +260,18 @@ async def test_clients_that_have_sent_something_lately_are_counted(start_edge: A
     assert (edge.server.open, edge.server.active(60.0), edge.server.active(-1.0)) == (3, 2, 0)
     for _, writer in connections:
         writer.close()
+
+
+async def test_a_v4_peer_of_a_listener_for_both_families_is_named_as_what_it_is(start_edge: Any) -> None:
+    edge = await start_edge()
+    both = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    server = await asyncio.get_running_loop().create_server(edge.server, sock=both)
+    reader, writer = await asyncio.open_connection("127.0.0.1", both.getsockname()[1])
+    writer.write(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % PATH)
+    await reader.readuntil(b"}")
+    assert [connection.client for connection in edge.server.connections] == ["127.0.0.1"]
+    writer.close()
+    server.close()
 
 
 async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them(start_edge: Any) -> None:
