@@ -55,12 +55,18 @@ Load = Callable[[int, float], Outcome]
 
 
 class BuiltIn:
-    """Our own generator. `requests` are whole HTTP requests that are sent in turn, as fast as they are answered or `rate` a second."""
+    """Our own generator. `requests` are whole HTTP requests that are sent in turn, as fast as they are answered or `rate` a second.
 
-    def __init__(self, folder: Path, requests: list[bytes], connections: int, core: int, rate: float | None = None) -> None:
+    It begins `onset` seconds before what comes of it counts.
+    """
+
+    def __init__(
+        self, folder: Path, requests: list[bytes], connections: int, core: int, rate: float | None = None, *, onset: float = 0.0
+    ) -> None:
         _ = folder
         self._requests, self._connections, self._core = requests, connections, core
         self._pause = connections / rate if rate else 0.0
+        self._onset = onset
 
     def __call__(self, port: int, seconds: float) -> Outcome:
         """Load `port` for so many seconds."""
@@ -73,16 +79,16 @@ class BuiltIn:
         new = partial(_Client, tally, self._pause)
         clients = [(await loop.create_connection(new, "127.0.0.1", port))[1] for _ in range(self._connections)]
         begun = perf_counter()
-        tally.begun, tally.ends = begun, begun + seconds
+        tally.begun, tally.ends = begun + self._onset, begun + self._onset + seconds
         for place, client in enumerate(clients):
             client.begin(begun + self._pause * place / self._connections)
-        await asyncio.wait([client.done for client in clients], timeout=seconds + _TIMEOUT)
+        await asyncio.wait([client.done for client in clients], timeout=self._onset + seconds + _TIMEOUT)
         tally.errors += sum(not client.done.done() for client in clients)
-        return tally.outcome(perf_counter() - begun)
+        return tally.outcome(perf_counter() - tally.begun)
 
 
 class _Tally:
-    """What all connections have seen, and what they send next."""
+    """What all connections have seen since `begun`, and what they send next."""
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
@@ -92,8 +98,11 @@ class _Tally:
         self.errors = 0
 
     def take(self, seconds: float, answer: bytes, *, is_whole: bool) -> None:
+        passed = perf_counter() - self.begun
+        if passed < 0:
+            return
         if is_whole and answer.startswith(b"HTTP/1.1 200 "):
-            self.latencies[int(perf_counter() - self.begun)].append(seconds)
+            self.latencies[int(passed)].append(seconds)
             return
         self.errors += 1
         if answer.startswith(b"HTTP/1.1 503 "):

@@ -10,14 +10,15 @@ from tests.bench.program import Gateway
 USUAL: Final = 0.7
 TIMES: Final = 2.0
 ONSET_SECONDS: Final = 3.0
-"""How long an overload lasts before it is looked at: it is noticed by its effect."""
+"""How long a load beyond what can be carried lasts before it is looked at: it is noticed by its effect, and clients connect first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """How to load a path: with as many requests as it carries, and with so many a second, or as many clients as then asking again at once.
 
-    `beyond` does that from more clients, if it needs more for an overload; `alone` loads the stub of the API itself so.
+    `beyond` does that from more clients, if it needs more for an overload, and begins ONSET_SECONDS earlier; `alone` loads the stub of the
+    API itself so.
     """
 
     peak: Load
@@ -53,9 +54,7 @@ class Overload:
 
 def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overload:
     """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
-    load = path.beyond(peak * TIMES)
-    load(gateway.port, ONSET_SECONDS)
-    twice = load(gateway.port, seconds)
+    twice = path.beyond(peak * TIMES)(gateway.port, seconds)
     insistent = path.beyond(None)(gateway.port, seconds)
     path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
     return Overload(twice, insistent, path.peak(gateway.port, seconds).per_second)

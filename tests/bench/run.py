@@ -108,19 +108,23 @@ class Bench:
         with TemporaryDirectory() as name, self._running(0) as (gateway, generate):
             of_api = api_requests(_MANY)
             peak = LOADS[self.load](Path(name), of_api, self.connections, self.cores.others)
-            api, api_beyond = (partial(self.paced, connections=connections, made=of_api) for connections in (_MANY, _CROWD))
-            sdk = partial(self.paced, connections=_MANY)
-            paths = {"API": overload.Path(peak, api, api_beyond, api), "SDK": overload.Path(generate, sdk, sdk, api)}
+            api, sdk = partial(self.paced, connections=_MANY, made=of_api), partial(self.paced, connections=_MANY)
+            api_beyond = partial(api, connections=_CROWD, onset=overload.ONSET_SECONDS)
+            sdk_beyond = partial(sdk, onset=overload.ONSET_SECONDS)
+            paths = {"API": overload.Path(peak, api, api_beyond, api), "SDK": overload.Path(generate, sdk, sdk_beyond, api)}
             reports = []
             for path_name, path in paths.items():
                 usual = overload.usual(gateway, path, self.seconds)
                 reports.append(overload.report(path_name, usual, overload.overload(gateway, path, usual.peak, self.seconds)))
             return "\n".join(reports)
 
-    def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None) -> Load:
-        """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`."""
+    def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None, *, onset: float = 0.0) -> Load:
+        """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`.
+
+        It begins `onset` seconds before it counts.
+        """
         connections = connections or self.connections
-        return BuiltIn(Path(), made or requests(connections), connections, self.cores.others, rate)
+        return BuiltIn(Path(), made or requests(connections), connections, self.cores.others, rate, onset=onset)
 
     @contextmanager
     def _running(self, session_ttl: int, **server: Any) -> Iterator[tuple[Gateway, Load]]:
