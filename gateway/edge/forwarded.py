@@ -19,6 +19,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 
 _CLAIMS: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"traceparent", b"tracestate"))
 _ADDRESSES: Final = 1024  # kept: those of the proxies, and of clients that come again
+_LONGEST: Final = 64  # characters of an address with all that may stand around it
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ADDRESS: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)(?:%[A-Za-z0-9._-]+)?")
 _TRACEPARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -30,15 +31,11 @@ _TRACESTATE_MEMBER: Final = re.compile(
 
 
 class TrustedProxies:
-    """The networks of `server.trusted_proxies`. Raises ValueError for what is no address or network.
-
-    `read` reads an address, also with a port or in brackets: as it is usually written, and whether it is one of a trusted proxy; None for
-    what is no IP address (the peer on a unix socket).
-    """
+    """The networks of `server.trusted_proxies`. Raises ValueError for what is no address or network."""
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks = tuple(ip_network(text) for text in networks)
-        self.read = lru_cache(_ADDRESSES)(self._read)
+        self._known = lru_cache(_ADDRESSES)(self._read)
 
     def __bool__(self) -> bool:
         """Whether anybody is trusted."""
@@ -48,6 +45,13 @@ class TrustedProxies:
         """Whether an address is one of a trusted proxy."""
         known = self.read(address) if self._networks else None
         return known is not None and known[1]
+
+    def read(self, text: str) -> tuple[str, bool] | None:
+        """Read an address, also with a port or in brackets: as it is usually written, and whether it is one of a trusted proxy.
+
+        None for what is no IP address (the peer on a unix socket).
+        """
+        return self._known(text) if len(text) <= _LONGEST else None
 
     def _read(self, text: str) -> tuple[str, bool] | None:
         address = _ip(text)

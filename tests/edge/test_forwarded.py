@@ -51,6 +51,11 @@ def test_an_address_is_read_the_same_each_time(text: str) -> None:
     assert [TRUSTED.read(text) for _ in range(2)] == [("10.20.0.1", True)] * 2
 
 
+def test_nothing_long_is_kept() -> None:
+    proxies = TrustedProxies(["2001:db8::/32"])
+    assert [proxies.read("2001:db8::1%" + "a" * length) for length in (52, 53)] == [("2001:db8::1", True), None]
+
+
 # Who is calling
 
 CLAIMS = (
