@@ -52,8 +52,8 @@ class Front:
     """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes.
 
     `sdk_target` is the target of the SDK's one resource: most requests are for it, and they need no more of routing than that it is exactly
-    this. `check_sdk` looks at the head of a request for it and tells how large its body may be; with it and
-    `shedder` such requests may be refused before anything else is begun for them.
+    this. `check_sdk` looks at the head of a request for it and tells how large its body may be; with it and `shedder` such requests may be
+    refused before anything else is begun for them.
     """
 
     def __init__(
