@@ -36,7 +36,7 @@ _LOGINS_PER_CONNECTION: Final = 8
 _STARTS: Final = 5
 _LARGEST: Final = 1 << 20  # bytes: sdk_proxy.max_body
 _MANY: Final = 512  # connections of a load that comes when it is due
-_CROWD: Final = 1024  # such that fewer API requests than these would be no overload
+_CROWD: Final = 1024  # of the API's overload: the requests of 640 clients are none
 _OTHERS: Final = 100.0  # requests a second beside a crowd
 
 
