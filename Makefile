@@ -51,6 +51,8 @@ lock: $(READY) ## write the lock files anew from pyproject.toml
 		--no-emit-find-links --quiet --constraints requirements.lock --output-file requirements-tracing.lock $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:build --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --quiet --output-file requirements-build.lock $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:multibuffer --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --quiet --output-file requirements-multibuffer.lock $(ARGS)
 	@$(BIN)/uv pip compile pyproject.toml --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --quiet --constraints requirements-tracing.lock --constraints requirements-build.lock --output-file requirements-dev.lock $(ARGS)
 

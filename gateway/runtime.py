@@ -17,7 +17,9 @@ from gateway import config as configuration
 from gateway.alipayplus.background import Background
 from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
-from gateway.alipayplus.keys import KeyRing
+from gateway.alipayplus.keys import KeyRing, SigningKey
+from gateway.alipayplus.multibuffer import MultiBufferError, multibuffer
+from gateway.alipayplus.signer import Signer
 from gateway.config import Alipayplus, Config, Fault, Loaded
 from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import BATCH, Recorder
@@ -98,7 +100,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             return edge.active(seconds)  # which is built last
 
         def queued() -> float:
-            return client.signature_delay()  # which is built later
+            return signer.delay()  # which is built later
 
         def has_both() -> bool:
             return shedder.lately("api") >= MANY_REQUESTS and shedder.lately("sdk") >= MANY_CALLS
@@ -107,15 +109,14 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients, queued=queued)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
+        signer = _signer(ring.signing, logs.log, stack, has_others=partial(shedder.has_lately, "api"), has_both=has_both)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
         upstreams = _upstreams(config, metrics, logs.log)
         clusters = (*hosts.values(), *upstreams.values())
         for cluster in clusters:
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
-        background = Background(ring.signing, is_wanted=has_both, warn=logs.log.warning)
-        stack.push_async_callback(background.close)
-        client = _client(config.alipayplus, ring, hosts, metrics, has_others=partial(shedder.has_lately, "api"), background=background)
+        client = _client(config.alipayplus, ring, signer, hosts, metrics)
         sessions = await _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
@@ -189,25 +190,32 @@ def _hosts(config: Alipayplus, watch: Watch) -> dict[tuple[str, ...], Cluster]:
     return {hosts: alipayplus_cluster(hosts, config, context, watch) for hosts in lists}
 
 
-def _client(
-    config: Alipayplus,
-    ring: KeyRing,
-    hosts: Mapping[tuple[str, ...], Cluster],
-    metrics: Metrics,
-    *,
-    has_others: Callable[[], bool],
-    background: Background,
-) -> Client:
+def _signer(
+    key: SigningKey, log: FilteringBoundLogger, stack: AsyncExitStack, *, has_others: Callable[[], bool], has_both: Callable[[], bool]
+) -> Signer:
+    try:
+        several = multibuffer(key)
+    except MultiBufferError as error:
+        log.warning("signatures are made one by one", why=str(error))
+        several = None
+    if several is not None:
+        log.info("signatures are made several at a time", library=several.library)
+        return Signer(key, has_others=has_others, several=several, warn=log.warning)
+    background = Background(key, is_wanted=has_both, warn=log.warning)
+    stack.push_async_callback(background.close)
+    return Signer(key, has_others=has_others, background=background)
+
+
+def _client(config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)
     metrics.queue_length.set_function(lambda: limiter.waiting)
     return Client(
         ring,
+        signer,
         hosts[config.host],
         scenes={name: hosts[scene.host] for name, scene in config.scenes.items()},
         limiter=limiter,
-        has_others=has_others,
-        background=background,
         timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
         max_response=config.max_response,
         allow_unsigned_failures=config.verification.allow_unsigned_failures,

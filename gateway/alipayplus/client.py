@@ -13,7 +13,6 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from gateway.alipayplus.background import Background
 from gateway.alipayplus.errors import (
     ConnectionLost,
     Overloaded,
@@ -65,19 +64,17 @@ class Client:
     """Signs and sends SDK requests. For the running event loop.
 
     `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
-    only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4). `has_others` tells whether there are
-    requests that signatures are not to delay; `background` makes them then, with the ring's key.
+    only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4). `signer` signs with the ring's key.
     """
 
     def __init__(
         self,
         ring: KeyRing,
+        signer: Signer,
         default: Cluster,
         *,
         scenes: Mapping[str, Cluster],
         limiter: Limiter,
-        has_others: Callable[[], bool] = lambda: False,
-        background: Background | None = None,
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
@@ -86,7 +83,7 @@ class Client:
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
-        self._signer = Signer(ring.signing, has_others=has_others, background=background)
+        self._signer = signer
         self._default = default
         self._scenes = dict(scenes)
         self._limiter = limiter
@@ -95,10 +92,6 @@ class Client:
         self._allow_unsigned_failures = allow_unsigned_failures
         self._now = now
         self._wall_clock = wall_clock
-
-    def signature_delay(self) -> float:
-        """Return for how many seconds the next signature has been wanted; 0 when none is."""
-        return self._signer.delay()
 
     async def call(self, header: bytes, data: bytes, customer_id: str, scene: str | None, call: Call) -> Response:
         """Send one SDK request and return the verified answer.

@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 
 from gateway.alipayplus.keys import SigningKey
+from gateway.alipayplus.multibuffer import LANES, MultiBufferError
 from gateway.alipayplus.signer import AHEAD, BATCH, GIVEN, PATIENCE, TURNS, Signer
 
 
@@ -136,6 +137,94 @@ async def test_signatures_take_as_long_as_others_had_before_them(ours: SigningKe
     recording.time += GIVEN / 2
     assert await signed_in_each_turn(recording, TURNS + 1) == [0] * TURNS + [1]
     await asyncio.wait(waiters.values())
+
+
+class Several:
+    """Signs eight at a time with a key, from three on, and keeps what it was given; `is_well` as long as it does not fail."""
+
+    fewest = 3
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.signed: list[list[bytes]] = []
+        self.is_well = True
+
+    def sign(self, texts: list[bytes]) -> list[bytes]:
+        if not self.is_well:
+            raise MultiBufferError("not done")
+        assert self.fewest <= len(texts) <= LANES
+        self.signed.append(texts)
+        self.recording.time += 3 * GIVEN
+        return [self.recording.key.sign(text) for text in texts]
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%02d" % number for number in range(count)]
+
+
+async def test_where_several_can_be_signed_at_a_time_as_many_are_as_are_wanted(ours: SigningKey) -> None:
+    several = Several(recording := Recording(ours))
+    signer = Signer(recording, several=several)  # type: ignore[arg-type]
+    for rest, alone in ((3, 0), (2, 2)):
+        names = numbered(LANES + rest)
+        for name, waiter in wanted(signer, *names).items():
+            ours.public.verify(name, await waiter)
+        expected = [names[:LANES], names[LANES:]] if not alone else [names[:LANES]]
+        assert several.signed == expected
+        assert recording.signed == names[LANES + rest - alone :]
+        several.signed.clear()
+
+
+async def test_for_whoever_has_left_nothing_is_signed_with_others(ours: SigningKey) -> None:
+    several = Several(recording := Recording(ours))
+    waiters = wanted(Signer(recording, several=several), b"1", b"2", b"3", b"4")  # type: ignore[arg-type]
+    waiters[b"2"].cancel()
+    await waiters[b"4"]
+    assert several.signed == [[b"1", b"3", b"4"]]
+    waiters = wanted(Signer(recording, several=several), b"5", b"6", b"7")  # type: ignore[arg-type]
+    waiters[b"5"].cancel()
+    await waiters[b"7"]
+    assert recording.signed == [b"6", b"7"]
+
+
+async def test_a_failure_is_that_of_one_among_several(ours: SigningKey) -> None:
+    def fail() -> NoReturn:
+        raise ValueError("no text")
+
+    several = Several(recording := Recording(ours))
+    signer, bad = Signer(recording, several=several), asyncio.get_running_loop().create_future()  # type: ignore[arg-type]
+    first = wanted(signer, b"1", b"2")
+    signer.sign(fail, bad.set_result, bad)
+    with pytest.raises(ValueError, match="no text"):
+        await bad
+    for name, waiter in first.items():
+        ours.public.verify(name, waiter.result())
+    await asyncio.wait(wanted(signer, b"3", b"4", b"5").values())
+    assert several.signed == [[b"3", b"4", b"5"]]
+
+
+async def test_when_it_fails_once_all_are_signed_one_by_one_and_that_is_told(ours: SigningKey) -> None:
+    several, warnings = Several(recording := Recording(ours)), list[str]()
+    several.is_well = False
+    signer = Signer(recording, several=several, warn=warnings.append)  # type: ignore[arg-type]
+    for name, waiter in wanted(signer, b"1", b"2", b"3").items():
+        ours.public.verify(name, await waiter)
+    several.is_well = True
+    await asyncio.wait(wanted(signer, b"4", b"5", b"6").values())
+    assert recording.signed == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert warnings == ["signatures are made one by one from now on: not done"]
+
+
+async def test_beside_others_so_many_at_a_time_count_as_one(ours: SigningKey) -> None:
+    several = Several(recording := Recording(ours))
+    signer = Signer(recording, has_others=lambda: True, several=several, now=lambda: recording.time)  # type: ignore[arg-type]
+    names = numbered(2 * LANES)
+    waiters = wanted(signer, *names)
+    for count in (LANES, 2 * LANES):
+        recording.time += 2 * GIVEN
+        await asyncio.sleep(0)
+        assert several.signed == [names[:LANES], names[LANES:]][: count // LANES]
+        assert sum(waiter.done() for waiter in waiters.values()) == count
 
 
 class Played:

@@ -15,6 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+_APT_GET: Final = """#!/bin/sh -e
+[ "$1" = download ] || exit 0
+made=$(mktemp -d)
+mkdir -p "$made/DEBIAN" "$made/usr/lib/$(uname -m)-linux-gnu"
+printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody\\nDescription: made by a test\\n' "$2" > "$made/DEBIAN/control"
+touch "$made/usr/lib/$(uname -m)-linux-gnu/$(echo "$2" | sed 's/crypto-mb/crypto_mb.so./')"
+dpkg-deb --root-owner-group --build "$made" "$2_1_all.deb"
+"""
+"""Stands for a distribution that has each package that a step downloads, with an empty file for a library."""
 _SYSTEM: Final = ("bin", "dev", "etc", "lib", "proc", "tmp", "usr")
 
 
@@ -96,8 +105,12 @@ class Build:
 
     def make(self, all_stages: list[list[Instruction]]) -> None:
         """Take all steps."""
+        tools = self.folder / "tools"
+        tools.mkdir()
+        (tools / "apt-get").write_text(_APT_GET)
+        (tools / "apt-get").chmod(0o755)
         for stage in all_stages:
-            self.environment, self._workdir = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}, "/"
+            self.environment, self._workdir = {"PATH": f"{tools}:{Path(sys.executable).parent}:/usr/bin:/bin"}, "/"
             self.root.mkdir()
             for step in stage[1:]:
                 self._take(step)
@@ -142,4 +155,4 @@ class Build:
                 shutil.copy2(found, into)
 
     def _mapped(self, text: str) -> str:
-        return re.sub(rf"(?<![\w./])/(?!(?:{'|'.join(_SYSTEM)})\b)(?=\w)", f"{self.root}/", text)
+        return re.sub(rf"(?<![\w./*])/(?!(?:{'|'.join(_SYSTEM)})\b)(?=\w)", f"{self.root}/", text)

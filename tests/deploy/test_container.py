@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from gateway.alipayplus.multibuffer import NAMES
 from gateway.commands.service import ANSWER_WITHIN
 from gateway.simulator import Simulator
 from gateway.simulator.configuration import Ports
@@ -171,6 +173,8 @@ async def test_the_image_built_step_by_step_serves_read_only_and_drains(folder: 
     build = Build(folder, ROOT)
     await asyncio.to_thread(build.make, STAGES)
     nothing_is_left_of_the_build(build)
+    libraries = {path.name for path in build.place("/opt/gateway/lib").glob("*.so*")}
+    assert len(libraries & set(NAMES)) == (platform.machine() == "x86_64")
     before = lock(build.root)
     ports = Ports(free_port(), free_port(), 0, 0, 0)
     async with Simulator(folder / "gateway", ports=ports, keys=keys) as sim:

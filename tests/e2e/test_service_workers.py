@@ -3,17 +3,21 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.alipayplus.keys import generate_private_key
+from gateway.alipayplus.multibuffer import find_library
 from tests.e2e.load import Load, echo
 from tests.e2e.watching import backwards, counters, metrics, probe, said, total, until_gone, until_said_times, workers
 
 ENDED = "a worker has ended"
 SERVES = "a worker serves"
+SEVERAL = "signatures are made several at a time"
 NO_MORE = "the process for signatures beside API requests has ended"
 
 
@@ -29,6 +33,7 @@ async def test_workers_are_direct_children_and_there_are_no_other_processes(star
 
 
 async def test_beside_api_requests_a_process_of_the_worker_signs_and_no_call_is_lost_when_it_dies(start: Any) -> None:
+    start.keys = replace(start.keys, mpp=generate_private_key(2304))  # a size for which no machine makes several signatures at a time
     sim = await start.simulator()
     echo(sim)
     gateway = await start(sim)
@@ -51,6 +56,24 @@ async def test_beside_api_requests_a_process_of_the_worker_signs_and_no_call_is_
         api.cancel()
     assert load.failures == []
     assert workers(gateway.process.pid) == [worker]
+    assert await gateway.stop() == 0
+
+
+async def test_a_worker_that_makes_several_signatures_at_a_time_says_so_and_needs_no_process(start: Any) -> None:
+    sim = await start.simulator()
+    echo(sim)
+    gateway = await start(sim)
+    library = find_library()
+    if library is None:
+        assert said(gateway, SEVERAL) == []
+    else:
+        await until_said_times(gateway, SEVERAL, 1)
+        assert said(gateway, SEVERAL)[0]["library"] == Path(library._name).name
+    async with Load(gateway.port, clients=12, pause=0) as load:
+        await load.more(100)
+    assert load.failures == []
+    [worker] = workers(gateway.process.pid)
+    assert workers(worker) == []
     assert await gateway.stop() == 0
 
 
