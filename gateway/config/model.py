@@ -257,7 +257,9 @@ class ApiKeepalive(Struct, frozen=True, kw_only=True):
 
     idle: Annotated[Span, Doc("A connection unused for longer is not used again; keep it below the peer's own limit.")] = Duration(20)
     age: Annotated[Span, Doc("A connection older than this is not used again.")] = Duration(600)
-    connections: Annotated[Annotated[int, Bounds(0, 1_000_000)], Doc("How many unused ones are kept, per server.")] = 64
+    connections: Annotated[
+        Annotated[int, Bounds(0, 1_000_000)], Doc("How many unused ones are kept for longer than a second, per server; 0 keeps none.")
+    ] = 64
 
 
 class Retries(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
 from gateway.upstream.addresses import Resolve, system_resolve
 from gateway.upstream.connection import Connection
@@ -10,12 +11,16 @@ from gateway.upstream.dial import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import Unreachable
 
+MOMENT: Final = 1.0
+"""Seconds. What is used at once comes and goes: to close what is not needed just now, and connect again, costs more than an exchange."""
+
 
 class Pool:
     """Gives out connections, newest first, and takes them back. For one event loop.
 
     A connection that was `idle` seconds unused, or that is `age` seconds old, is not used again (so keep `idle` below the peer's own
-    limit). `limit` is how many are kept unused at most (None: all); how many are used at once is the caller's matter.
+    limit). `limit` is how many are kept unused for longer than a MOMENT (None: all; 0: none, and not for a moment); how many are used at
+    once is the caller's matter.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._closed = False
         self._sweep: asyncio.TimerHandle | None = None
+        self._trim: asyncio.TimerHandle | None = None
         self._all_lost: asyncio.Future[None] | None = None
 
     @property
@@ -88,20 +94,23 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Take a connection back: it is kept if another exchange may follow, else closed."""
-        if self._closed or not connection.reusable or len(self._idle) == self._keep:
+        if self._closed or not connection.reusable or self._keep == 0:
             connection.abort()
             return
         connection.resume()
         self._idle[connection] = self._clock()
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._idle_limit, self._close_worn)
+        if self._trim is None and self._surplus() > 0:
+            self._trim = asyncio.get_running_loop().call_later(MOMENT, self._close_surplus)
 
     async def close(self) -> None:
         """Close all connections, used ones too, and wait until they are gone."""
         self._closed = True
         self._dialer.close()
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for timer in (self._sweep, self._trim):
+            if timer is not None:
+                timer.cancel()
         self._idle.clear()
         for connection in tuple(self._open):
             connection.abort()
@@ -123,6 +132,20 @@ class Pool:
         if self._idle:
             wait = min(self._idle.values()) + self._idle_limit - now
             self._sweep = asyncio.get_running_loop().call_later(max(wait, 0.001), self._close_worn)
+
+    def _surplus(self) -> int:
+        return 0 if self._keep is None else len(self._idle) - self._keep
+
+    def _close_surplus(self) -> None:
+        """Close what is more than is to be kept, if it has been unused for a moment; the oldest stand first."""
+        self._trim = None
+        now = self._clock()
+        for connection, since in tuple(self._idle.items())[: max(0, self._surplus())]:
+            if now - since < MOMENT:
+                self._trim = asyncio.get_running_loop().call_later(since + MOMENT - now, self._close_surplus)
+                return
+            del self._idle[connection]
+            connection.abort()
 
     def _forget(self, connection: Connection) -> None:
         self._idle.pop(connection, None)

@@ -8,6 +8,7 @@ import threading
 import urllib.request
 from collections import deque
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, Final, Self
@@ -23,6 +24,7 @@ COMMAND: Final = Path(sys.executable).with_name("gateway")
 PREFIX: Final = "/alipayplus"
 API: Final = "/session"
 """What the stub of the auth service answers stands for the wallet's API, too."""
+_PIECE: Final = 1 << 16  # bytes
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 40.0
 
@@ -139,9 +141,9 @@ class Gateway:
             text: str = answer.read().decode()
         return text
 
-    def _drain(self, stream: IO[bytes]) -> None:
-        for _ in stream:
-            self.access_lines += 1
+    def _drain(self, stream: BufferedReader) -> None:
+        while piece := stream.read1(_PIECE):  # line by line it takes a tenth of the core
+            self.access_lines += piece.count(b"\n")
 
     def _listen(self, stream: IO[bytes]) -> None:
         for line in stream:

@@ -2,11 +2,13 @@ import asyncio
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from gateway.upstream import Connection, Endpoint, Pool, Unreachable, UpstreamError, request_head
+from gateway.upstream.pool import MOMENT
 from tests.upstream.peer import Call, Peer, StartPeer, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
@@ -28,7 +30,7 @@ MakePool = Callable[..., Pool]
 async def make_pool() -> AsyncIterator[MakePool]:
     pools: list[Pool] = []
 
-    def make(peer: Peer, *, idle: float = 20, age: float = 600, limit: int | None = None, clock: Clock | None = None) -> Pool:
+    def make(peer: Peer, *, idle: float = 20, age: float = 600, limit: int | None = None, clock: Callable[[], float] | None = None) -> Pool:
         pool = Pool(Endpoint.parse(peer.url), idle=idle, age=age, connect_timeout=5, limit=limit, clock=clock or Clock())
         pools.append(pool)
         return pool
@@ -147,13 +149,43 @@ async def test_C4_what_the_peer_did_in_the_last_moment_is_noticed_before_the_loo
     assert noticed == [True]
 
 
-async def test_only_so_many_are_kept(start_peer: StartPeer, make_pool: MakePool) -> None:
-    pool = make_pool(await start_peer(answer_all), limit=2)
+async def test_only_so_many_are_kept_for_longer_than_a_moment(
+    start_peer: StartPeer, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upstream.pool.MOMENT", 0.05)
+    pool = make_pool(await start_peer(answer_all), limit=2, clock=time.monotonic)
     connections = [await pool.acquire() for _ in range(5)]
     for connection in connections:
         pool.release(connection)
-    assert pool.idle == 2
+    assert pool.idle == 5
     await until(lambda: pool.open == 2)
+    assert pool.idle == 2
+    assert [await pool.acquire(), await pool.acquire()] == [connections[4], connections[3]]
+    for connection in connections[3:]:
+        pool.release(connection)
+
+
+async def test_where_none_is_to_be_kept_none_is_for_a_moment(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all), limit=0)
+    assert await ask(pool) is not await ask(pool)
+    assert pool.idle == 0
+
+
+async def test_what_is_used_in_waves_is_not_connected_again_for_each(start_peer: StartPeer, make_pool: MakePool) -> None:
+    clock = Clock()
+    pool = make_pool(await start_peer(answer_all), limit=2, clock=clock)
+    first = {await pool.acquire() for _ in range(5)}
+    for _ in range(3):
+        for connection in first:
+            pool.release(connection)
+        clock.now += MOMENT / 2
+        pool._close_surplus()
+        assert {await pool.acquire() for _ in range(5)} == first
+    for connection in first:
+        pool.release(connection)
+    clock.now += MOMENT
+    pool._close_surplus()
+    assert pool.idle == 2
 
 
 async def test_what_may_not_be_used_again_is_closed(start_peer: StartPeer, make_pool: MakePool) -> None:
