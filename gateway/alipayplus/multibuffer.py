@@ -49,12 +49,11 @@ class MultiBuffer:
         self._library = library
         self.fewest = LANES
         self.library = Path(library._name).name  # noqa: SLF001  ctypes has no other name for it
-        self._bits = key.bits
-        self._size = key.bits // 8
+        self._bits = key.public.bits
+        self._size = self._bits // 8
         self._padding = b"\0\1".ljust(self._size - 1 - len(_SHA256) - sha256().digest_size, b"\xff") + b"\0" + _SHA256
         numbers = key.numbers()
-        modulus = numbers.public_numbers.n
-        self._modulus = _number(modulus, self._size)
+        self._modulus = _number(numbers.public_numbers.n, self._size)
         self._parts = [_number(part, self._size // 2) for part in (numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp)]
         self._private = c_void_p(library.mbx_RSA_private_crt_Method(self._bits))
         self._public = c_void_p(library.mbx_RSA_pub65537_Method(self._bits))
@@ -97,11 +96,9 @@ def multibuffer(key: SigningKey) -> MultiBuffer | None:
 
 def takes(key: SigningKey) -> bool:
     """Tell whether a key has the form that the library takes: that of every key that a common tool makes."""
-    numbers = key.numbers()
-    half = key.bits // 2
-    return (
-        key.bits in _SIZES and numbers.public_numbers.e == _EXPONENT and all(prime.bit_length() == half for prime in (numbers.p, numbers.q))
-    )
+    bits, numbers = key.public.bits, key.numbers()
+    has_usual_primes = all(prime.bit_length() == bits // 2 for prime in (numbers.p, numbers.q))
+    return bits in _SIZES and numbers.public_numbers.e == _EXPONENT and has_usual_primes
 
 
 def find_library() -> ctypes.CDLL | None:

@@ -134,28 +134,30 @@ class Signer:
             count = min(left, LANES) if self._several is not None and left >= self._several.fewest else 1
             left -= count
             jobs = [job for job in (self._wanted.popleft() for _ in range(count)) if not job.is_over]
-            if self._sign(jobs) and self._now() >= until:
+            self._sign(jobs)
+            if jobs and self._now() >= until:
                 break
         self._is_going = False
         if self._wanted:
             self._go() if self._is_overdue() else self._go_on()
 
-    def _sign(self, jobs: list[_Job]) -> int:
-        """Make the signatures of these jobs, and return how many that were."""
-        if self._several is None or len(jobs) < self._several.fewest or not self._sign_together(self._several, jobs):
-            for job in jobs:
-                try:
-                    signature = self._key.sign(job.data())
-                except Exception as error:  # noqa: BLE001  raised in whoever waits
-                    job.fail(error)
-                else:
-                    job.end(signature)
-        return len(jobs)
+    def _sign(self, jobs: list[_Job]) -> None:
+        if self._sign_together(jobs):
+            return
+        for job in jobs:
+            try:
+                signature = self._key.sign(job.data())
+            except Exception as error:  # noqa: BLE001  raised in whoever waits
+                job.fail(error)
+            else:
+                job.end(signature)
 
-    def _sign_together(self, several: MultiBuffer, jobs: list[_Job]) -> bool:
-        """Make them at once. If that fails, return False: nothing has been done then."""
+    def _sign_together(self, jobs: list[_Job]) -> bool:
+        """Make these signatures at once, and tell whether that was done: else none has been made."""
+        if self._several is None or len(jobs) < self._several.fewest:
+            return False
         try:
-            signatures = several.sign([job.data() for job in jobs])
+            signatures = self._several.sign([job.data() for job in jobs])
         except MultiBufferError as error:
             self._several = None
             self._warn(f"signatures are made one by one from now on: {error}")
