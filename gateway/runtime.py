@@ -31,6 +31,7 @@ from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.shedding import Shedder
 from gateway.edge.tls import check_server_tls
 from gateway.edge.tracing import Surroundings, Tracing, call_attributes
+from gateway.edge.turns import Turns
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.ways import api_routes, api_ways, check_api
@@ -105,8 +106,10 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         def has_both() -> bool:
             return shedder.lately("api") >= MANY_REQUESTS and shedder.lately("sdk") >= MANY_CALLS
 
+        loop = asyncio.get_running_loop()
         lag = stack.enter_context(LoopLag(metrics))
-        shedder = Shedder(logs.log, asyncio.get_running_loop(), has_room=MemoryWatch().has_room, clients=clients, queued=queued)
+        turns = Turns(loop)
+        shedder = Shedder(logs.log, loop, has_room=MemoryWatch().has_room, clients=clients, queued=queued, waiting=turns.waiting)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
         signer = _signer(ring.signing, logs.log, stack, has_others=partial(shedder.has_lately, "api"), has_both=has_both)
@@ -161,6 +164,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             recorder,
             metrics,
             front.unknown_method(sdk.unknown_method),
+            turns=turns,
             shedder=shedder,
             refuse=front.refuse,
         )

@@ -45,13 +45,13 @@ class Connection(BaseProtocol):
     `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
     set, is called when the connection ends: a handler is not told otherwise. `client` is the client's address, or UNIX, `subject`
     that of its certificate, if it has shown one, and `is_secure` says whether the connection has TLS. `heard_at` is when bytes came last,
-    on the loop's clock.
+    on the loop's clock, `waited` for how many seconds the request in hand has waited to begin.
     """
 
     __slots__ = (
         "_at_start", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_since", "_idle_timer", "_is_chunked", "_payload", "_queue",
         "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
-        "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject",
+        "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
     def __init__(self, edge: "EdgeServer", client: str | None = None) -> None:
@@ -92,7 +92,7 @@ class Connection(BaseProtocol):
         self.client = unmapped(client) if client else UNIX
         self.subject: str | None = None
         self.is_secure = False
-        self.heard_at = 0.0
+        self.heard_at = self.waited = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -153,6 +153,7 @@ class Connection(BaseProtocol):
     def _forget(self, request: Request) -> None:
         """Keep nothing of a request that is done while the next is awaited: with many connections the garbage collector looks at it all."""
         self._request = None
+        self.waited = 0.0
         if self._payload is request.content:
             self._payload = EMPTY_PAYLOAD
 
@@ -166,6 +167,11 @@ class Connection(BaseProtocol):
             finally:
                 self._waiter = None
         return not self._ends
+
+    def _begin(self, waited: float) -> None:
+        """Begin the request that has come."""
+        self.waited = waited
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -189,7 +195,7 @@ class Connection(BaseProtocol):
     def _look_idle(self) -> None:
         """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest."""
         self._idle_timer = None
-        if self._waiter is None:
+        if self._waiter is None or self._queue:
             return  # the next wait begins another
         idle_until = max(self._idle_since, self.heard_at) + self._edge.limits.idle_timeout
         if self._loop.time() < idle_until:
@@ -238,12 +244,14 @@ class Connection(BaseProtocol):
             self._begin_head_timer()
 
     def _take(self, messages: list[tuple[Any, StreamReader]]) -> None:
+        is_first = not self._queue
         for message, content in messages:
             self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
         shedder = self._edge.shedder
         if shedder is not None and shedder.is_shedding and self._refuse_at_once():
             return
-        self._wake()
+        if is_first and self._waiter is not None:
+            self._edge.turns.begin(self._begin)
         if len(self._queue) >= PIPELINED and not self._buffer_paused:
             self._pause_reading_for_buffer()
 

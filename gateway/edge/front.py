@@ -132,6 +132,7 @@ class Front:
         """Answer one request; the answer has been written when this returns."""
         connection = request.connection
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
+        exchange.started -= connection.waited
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
         try:

@@ -17,6 +17,7 @@ from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
 from gateway.edge.shedding import Shedder
+from gateway.edge.turns import Turns
 from gateway.telemetry.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -47,8 +48,8 @@ class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
     While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has, and
-    for how many seconds the client is not to be heard then. `open` is how many connections there are, and `on_closed` is called when
-    one has closed.
+    for how many seconds the client is not to be heard then. `turns` lets requests begin. `open` is how many connections there are, and
+    `on_closed` is called when one has closed.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class EdgeServer:
         metrics: Metrics,
         unknown_method: UnknownMethod,
         *,
+        turns: Turns,
         shedder: Shedder | None = None,
         refuse: Refuse = lambda _: None,
     ) -> None:
@@ -69,6 +71,7 @@ class EdgeServer:
         self.recorder = recorder
         self.metrics = metrics
         self.unknown_method = unknown_method
+        self.turns = turns
         self.connections: set[Connection] = set()
         self._unwritten: list[tuple[asyncio.Transport, bytes]] = []
         self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again

@@ -32,6 +32,8 @@ SHORT: Final = 0.002
 """Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
 CALLS: Final = 1
 """So many SDK calls may be begun in one turn, however long they take."""
+REQUESTS: Final = 4
+"""The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
 FEW: Final = 10
 """So many SDK calls may be in hand in any case: with fewer, too little is signed at once; with more, all wait longer for the same."""
 TERM: Final = 1.0
@@ -58,7 +60,7 @@ Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
 _REFUSAL: Final = 0.3  # beside these
-REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.45}
+REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.5}
 """So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
 
 It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a third of what it spares.
@@ -93,7 +95,8 @@ class Shedder:
     """Tells whether a request may be begun now. For one event loop; its timer runs only while requests come.
 
     `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
-    have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work.
+    have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work, `waiting` how many
+    requests have not begun yet, and for how many seconds the first of them has waited.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Shedder:
         has_room: Callable[[int], bool] = lambda _: True,
         clients: Callable[[float], int] = lambda _: CROWD + 1,
         queued: Callable[[], float] = lambda: 0.0,
+        waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
@@ -111,6 +115,7 @@ class Shedder:
         self._has_room = has_room
         self._clients = clients
         self._queued = queued
+        self._waiting = waiting
         self._now = now
         self._due: float | None = None
         self._asked = 0  # since the last look
@@ -214,12 +219,15 @@ class Shedder:
         turn = self._loop.time()
         if turn != self._turn:
             self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
-        if self._in_hand + self._passed < FEW * _COSTS["sdk"] or not self._asked:
+        waiting, waited = self._waiting()
+        if self._in_hand + self._passed + waiting < FEW * _COSTS["sdk"] or not self._asked:
             return True
         lasted = self._now() - turn - self._refusing(self._refused_before_turn)
-        late = max(self._late, lasted) + self._begun  # the last look, or how long this turn has lasted and is going to
+        late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
-        return late <= limit or (late <= limit * _PATIENCE and self._done[work] < _SHARE * sum(self._done.values()))
+        if self._done[work] < _SHARE * sum(self._done.values()):
+            return late <= limit * _PATIENCE
+        return late <= (limit if work == "sdk" else REQUESTS * self._unit)
 
     def _refusing(self, refused_before: int) -> float:
         """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
@@ -240,7 +248,8 @@ class Shedder:
         now = self._now()
         passed = PERIOD + max(0.0, now - self._due)
         self._late = max(0.0, passed - PERIOD - self._refusing(self._refused_before_look))
-        late = min(max(self._late, self._queued()), COUNTED) if self._in_hand >= MANY * _COSTS["sdk"] else 0.0
+        waiting, waited = self._waiting()
+        late = min(max(self._late, self._queued(), waited), COUNTED) if self._in_hand + waiting >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
         self._passed = 0.0
         self._measure(passed, is_busy=self.is_shedding or late > 0)

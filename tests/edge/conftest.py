@@ -15,6 +15,7 @@ from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.front import Front, SdkHandler, send_continue
 from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
 
@@ -71,14 +72,22 @@ def unknown(_path: str, _exchange: Exchange) -> GatewayError:
 async def start_edge() -> AsyncIterator[StartEdge]:
     running: list[tuple[EdgeServer, asyncio.Server]] = []
 
-    async def start(handler: SdkHandler = echo, *, header_size: int = 2048, header_timeout: float = 0.3, idle_timeout: float = 5.0) -> Edge:
+    async def start(
+        handler: SdkHandler = echo,
+        *,
+        header_size: int = 2048,
+        header_timeout: float = 0.3,
+        idle_timeout: float = 5.0,
+        turns: Turns | None = None,
+    ) -> Edge:
         lines, metrics = Lines(), Metrics()
         recorder = Recorder(metrics, lines)
         log: Any = structlog.testing.CapturingLogger()
         front = Front("/alipayplus", handler, recorder, metrics, log)
         limits = ServerLimits(header_size, header_timeout, idle_timeout)
-        edge = EdgeServer(front.handle, limits, recorder, metrics, front.unknown_method(unknown))
-        server = await asyncio.get_running_loop().create_server(edge, "127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        edge = EdgeServer(front.handle, limits, recorder, metrics, front.unknown_method(unknown), turns=turns or Turns(loop))
+        server = await loop.create_server(edge, "127.0.0.1", 0)
         running.append((edge, server))
         return Edge(server.sockets[0].getsockname()[1], lines, metrics, front, edge)
 

@@ -15,6 +15,7 @@ from gateway.edge.shedding import (
     MANY,
     PERIOD,
     REFUSING,
+    REQUESTS,
     SHORT,
     TERM,
     Shedder,
@@ -55,6 +56,7 @@ class Rig:
         self.room = 1000
         self.clients = 5 * CROWD + 1  # a crowd whatever they ask for
         self.queued = 0.0
+        self.waiting = (0, 0.0)
         self.log = CapturingLogger()
         self.shedder = Shedder(
             self.log,
@@ -62,6 +64,7 @@ class Rig:
             has_room=lambda size: size < self.room,
             clients=self.active,
             queued=lambda: self.queued,
+            waiting=lambda: self.waiting,
             now=lambda: self.loop.now,
         )
 
@@ -103,10 +106,10 @@ class Rig:
         """Return how late the loop may be now, while work is refused."""
         return max(SHORT, CALLS * 5 * self.shedder._unit)
 
-    def look(self, late: float) -> None:
+    def look(self, late: float, work: Work = "sdk") -> None:
         """Let the loop be late, and the first request come since then: it is taken in any case."""
         self.loop.look(late)
-        self.refusal()
+        self.refusal(work)
 
     def done(self, requests: int | None = None, work: Work = "sdk") -> None:
         """Let so many requests end, or all."""
@@ -136,6 +139,25 @@ def test_work_that_is_put_off_is_late_as_much_as_the_loop(rig: Rig, queued: floa
         rig.refusal()
         rig.loop.look(0)
     assert rig.shedder.is_shedding is is_shedding
+
+
+@pytest.mark.parametrize(("waiting", "is_shedding"), [(MANY * 5 - 1, False), (MANY * 5, True)])
+def test_requests_that_have_not_begun_are_late_as_much_as_the_loop(rig: Rig, waiting: int, *, is_shedding: bool) -> None:
+    rig.waiting = (waiting, LONG * 2)
+    for _ in range(100):
+        rig.refusal("api")
+        rig.done()
+        rig.loop.look(0)
+    assert rig.shedder.is_shedding is is_shedding
+
+
+def test_while_requests_wait_none_is_added(rig: Rig) -> None:
+    rig.overload("api")
+    for waited, taken in ((LONG, False), (0.0, True)):
+        rig.waiting = (FEW * 5, waited)
+        rig.done()
+        rig.look(0, "api")
+        assert (rig.refusal("api") is None) is taken
 
 
 def test_calls_that_wait_for_their_clients_are_not_what_makes_the_loop_late(rig: Rig) -> None:
@@ -251,6 +273,13 @@ def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> 
         rig.look(rig.limit() * times)
         assert (rig.refusal() is None) is taken
     assert rig.shedder.is_shedding
+
+
+def test_requests_of_the_api_begin_only_while_the_loop_is_hardly_late(rig: Rig) -> None:
+    rig.overload("api")
+    for times, taken in ((1.1, False), (0.7, True)):
+        rig.look(rig.shedder._unit * REQUESTS * times, "api")
+        assert (rig.refusal("api") is None) is taken
 
 
 def test_a_turn_that_has_lasted_long_enough_takes_no_more(rig: Rig) -> None:

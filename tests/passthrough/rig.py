@@ -35,6 +35,7 @@ from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
@@ -169,6 +170,7 @@ class Rig:
             recorder,
             self.metrics,
             self.front.unknown_method(lambda _path, _exchange: GatewayError("METHOD_NOT_ALLOWED", "method")),
+            turns=Turns(asyncio.get_running_loop()),
         )
         self._listener: asyncio.Server
 

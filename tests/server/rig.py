@@ -18,6 +18,7 @@ from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.server.acceptor import Acceptor, Admit
 from gateway.server.admission import Admission
@@ -75,7 +76,9 @@ class Rig:
         recorder = Recorder(self.metrics, self.lines)
         self.front = Front("/alipayplus", handler, recorder, self.metrics, self.logged)
         given = limits or ServerLimits(16384, 5, 5)
-        self.edge = EdgeServer(self.front.handle, given, recorder, self.metrics, self.front.unknown_method(_unknown))
+        self.edge = EdgeServer(
+            self.front.handle, given, recorder, self.metrics, self.front.unknown_method(_unknown), turns=Turns(asyncio.get_running_loop())
+        )
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)
         self.acceptor = Acceptor(self.sockets, self.edge, admits, self.logged, connections=connections, refusal=lambda: REFUSAL)
