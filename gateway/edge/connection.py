@@ -292,6 +292,8 @@ class Connection(BaseProtocol):
             self._idle_timer.cancel()
             self._idle_timer = None
         self._stall.close()
+        if self._waiter is not None and self._queue and isinstance(self._queue[0], Request):
+            self._edge.note_left(self._queue[0])
         self.close()
         super().connection_lost(exc)
         self._parser = None

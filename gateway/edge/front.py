@@ -99,8 +99,7 @@ class Front:
         work: Work = "sdk" if request.raw_path == self._sdk_target else "api"
         if shedder is None or shedder.passes(work) or not self._is_plain(request):
             return None
-        connection = request.connection
-        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
+        exchange = self._begin(request)
         try:
             check_framing(request)
             if work == "sdk":
@@ -130,9 +129,8 @@ class Front:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
-        connection = request.connection
-        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
-        exchange.started -= connection.waited
+        exchange = self._begin(request)
+        exchange.started -= request.connection.waited
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
         try:
@@ -146,6 +144,22 @@ class Front:
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer
+
+    def note_left(self, request: Request) -> None:
+        """Record a request that has not begun and never will: its client has left before it was its turn."""
+        exchange = self._begin(request)
+        exchange.started = request.connection.heard_at
+        self._receive(request, exchange)
+        if exchange.route == SDK.label:
+            exchange.sdk = SdkRecord()
+            exchange.sdk.note_failure(OVERLOADED)
+        exchange.status, exchange.reason = ABORTED_STATUS, CLIENT_ABORT
+        exchange.bytes_in = request.content.total_bytes
+        self._recorder.record(exchange)
+
+    def _begin(self, request: Request) -> Exchange:
+        connection = request.connection
+        return self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
 
     def _receive(self, request: Request, exchange: Exchange) -> Handler:
         """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""

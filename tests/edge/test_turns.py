@@ -119,15 +119,19 @@ async def test_a_request_that_waits_keeps_its_connection_and_its_wait_is_part_of
     writer.close()
 
 
-async def test_a_client_that_leaves_before_its_turn_is_not_served(start_edge: Any) -> None:
+@pytest.mark.parametrize(("path", "route"), [(b"/alipayplus/v1/sdkProxy", "sdk"), (b"/profile", "none")])
+async def test_a_client_that_leaves_before_its_turn_is_not_served_but_recorded(start_edge: Any, path: bytes, route: str) -> None:
     rig = Rig()
     edge = await start_edge(turns=rig.turns)
     rig.requests(AT_ONCE)
     _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(CALL)
+    writer.write(CALL.replace(b"/alipayplus/v1/sdkProxy", path))
     await until(lambda: rig.turns.waiting()[0] > 0)
     writer.transport.abort()
     await until(lambda: not edge.server.open)
     rig.loop.turn()
     await asyncio.sleep(0.01)
-    assert edge.lines.lines == []
+    (line,) = edge.lines.lines
+    assert (line["route"], line["status"], line["reason"], line["bytes_in"]) == (route, 499, "client_abort", 3)
+    assert line.get("result_code") == ("OVERLOADED" if route == "sdk" else None)
+    assert line["duration"] < 10
