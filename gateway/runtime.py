@@ -4,7 +4,7 @@ The only module that knows all parts. It opens no listener and handles no signal
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from gateway.alipayplus.background import Background
 from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing, SigningKey
-from gateway.alipayplus.multibuffer import MultiBufferError, multibuffer
+from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
 from gateway.alipayplus.signer import Signer
 from gateway.config import Alipayplus, Config, Fault, Loaded
 from gateway.edge.body import BodyLimits
@@ -28,7 +28,7 @@ from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
-from gateway.edge.shedding import Shedder
+from gateway.edge.shedding import FEW, Shedder
 from gateway.edge.tls import check_server_tls
 from gateway.edge.tracing import Surroundings, Tracing, call_attributes
 from gateway.edge.turns import Turns
@@ -103,16 +103,15 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         def queued() -> float:
             return signer.delay()  # which is built later
 
-        def has_both() -> bool:
-            return shedder.lately("api") >= MANY_REQUESTS and shedder.lately("sdk") >= MANY_CALLS
-
         loop = asyncio.get_running_loop()
         lag = stack.enter_context(LoopLag(metrics))
         turns = Turns(loop)
-        shedder = Shedder(logs.log, loop, has_room=MemoryWatch().has_room, clients=clients, queued=queued, waiting=turns.waiting)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
-        signer = _signer(ring.signing, logs.log, stack, has_others=partial(shedder.has_lately, "api"), has_both=has_both)
+        several = _several(ring.signing, logs.log)
+        few = FEW if several is None else 2 * LANES  # while some are signed, as many are on their way
+        shedder = Shedder(logs.log, loop, has_room=MemoryWatch().has_room, clients=clients, queued=queued, waiting=turns.waiting, few=few)
+        signer = _signer(ring.signing, several, shedder, logs.log, stack)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
         upstreams = _upstreams(config, metrics, logs.log)
         clusters = (*hosts.values(), *upstreams.values())
@@ -195,20 +194,35 @@ def _hosts(config: Alipayplus, watch: Watch) -> dict[tuple[str, ...], Cluster]:
     return {hosts: alipayplus_cluster(hosts, config, context, watch) for hosts in lists}
 
 
-def _signer(
-    key: SigningKey, log: FilteringBoundLogger, stack: AsyncExitStack, *, has_others: Callable[[], bool], has_both: Callable[[], bool]
-) -> Signer:
+def _signer(key: SigningKey, several: MultiBuffer | None, shedder: Shedder, log: FilteringBoundLogger, stack: AsyncExitStack) -> Signer:
+    """Sign several at a time where that can be done, and beside a process that signs where it cannot."""
+
+    def has_both() -> bool:
+        return shedder.lately("api") >= MANY_REQUESTS and shedder.lately("sdk") >= MANY_CALLS
+
+    background = None
+    if several is None:
+        background = Background(key, is_wanted=has_both, warn=log.warning)
+        stack.push_async_callback(background.close)
+    return Signer(
+        key,
+        has_others=partial(shedder.has_lately, "api"),
+        is_pressed=lambda: shedder.is_shedding,
+        background=background,
+        several=several,
+        warn=log.warning,
+    )
+
+
+def _several(key: SigningKey, log: FilteringBoundLogger) -> MultiBuffer | None:
     try:
         several = multibuffer(key)
     except MultiBufferError as error:
         log.warning("signatures are made one by one", why=str(error))
-        several = None
+        return None
     if several is not None:
         log.info("signatures are made several at a time", library=several.library)
-        return Signer(key, has_others=has_others, several=several, warn=log.warning)
-    background = Background(key, is_wanted=has_both, warn=log.warning)
-    stack.push_async_callback(background.close)
-    return Signer(key, has_others=has_others, background=background)
+    return several
 
 
 def _client(config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics) -> Client:

@@ -8,8 +8,9 @@ the event loop: for a call that takes more turns, a tenth of its time and more, 
 in time is signed on the loop after all: where there are others, in a go that takes no longer than they have had since the last one, but
 makes one signature at least, so that calls keep their half.
 
-Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), a go of so many takes as long as three. Then all
-is signed on the loop.
+Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three, and so do two. Then
+all is signed on the loop: eight at once as long as there are so many, and what is left of these in the next go, with those that come
+meanwhile. While more calls come than can be served, eight are waited for.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ BATCH: Final = 32
 """Signatures in one go at most: all else waits 20 ms for so many. Smaller batches cost what batches save."""
 GIVEN: Final = 0.002
 """Seconds for others, after which the turns left are not waited for: with much to do, one takes several milliseconds."""
+FILLING: Final = 0.003
+"""Seconds for which signatures wait at most, under pressure, until there are as many as are made at a time: so many calls come in two."""
 AHEAD: Final = 2
 """Signatures that the background is given at a time: one, and what it goes on with."""
 PATIENCE: Final = 0.01
@@ -67,8 +70,9 @@ class _Job(Struct, gc=False):
 class Signer:
     """Signs with one key, in the order in which it is asked. For the running event loop.
 
-    `has_others` tells whether there are others to be served. Without a background that has the same key, all is signed on the loop.
-    `several` makes several at a time with that key, until it fails once, which `warn` is told of.
+    `has_others` tells whether there are others to be served, `is_pressed` whether more calls come than can be. Without a background that
+    has the same key, all is signed on the loop. `several` makes several at a time with that key, until it fails once, which `warn` is told
+    of.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Signer:
         key: SigningKey,
         *,
         has_others: Callable[[], bool] = lambda: False,
+        is_pressed: Callable[[], bool] = lambda: False,
         background: Background | None = None,
         several: MultiBuffer | None = None,
         warn: Callable[[str], object] = lambda _: None,
@@ -83,6 +88,7 @@ class Signer:
     ) -> None:
         self._key = key
         self._has_others = has_others
+        self._is_pressed = is_pressed
         self._background = background
         self._several = several
         self._warn = warn
@@ -118,10 +124,19 @@ class Signer:
         self._loop.call_soon(self._wait, TURNS, 0, self._now())
 
     def _wait(self, turns: int, before: int, since: float) -> None:
-        """Let so many turns pass at most: for others since then, or while more signatures are wanted than before."""
+        """Let so many turns pass at most: for others since then, or while more signatures are wanted than before.
+
+        Under pressure those that may be made together are waited for instead, however many turns that takes.
+        """
         wanted, has_others = len(self._wanted), self._has_others()
         given = self._now() - since
-        if turns and (given < GIVEN if has_others else before < wanted < BATCH):
+        if has_others:
+            waits = turns > 0 and given < GIVEN
+        elif self._several is not None and self._is_pressed():
+            waits = wanted < LANES and given < FILLING
+        else:
+            waits = turns > 0 and before < wanted < BATCH
+        if waits:
             self._loop.call_soon(self._wait, turns - 1, wanted, since)
         else:
             self._sign_some(given if has_others else inf)
@@ -130,6 +145,8 @@ class Signer:
         """Sign for so many seconds at most, but one at least; and none that the background may still get to in time."""
         until, is_aside = self._now() + seconds, self._is_aside()
         left = min(len(self._wanted), BATCH)
+        if self._several is not None and left > LANES:
+            left -= left % LANES  # the rest takes as long as all of a go
         while left and not (is_aside and not self._is_overdue()):
             count = min(left, LANES) if self._several is not None and left >= self._several.fewest else 1
             left -= count

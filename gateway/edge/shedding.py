@@ -35,7 +35,7 @@ CALLS: Final = 1
 REQUESTS: Final = 4
 """The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
 FEW: Final = 10
-"""So many SDK calls may be in hand in any case: with fewer, too little is signed at once; with more, all wait longer for the same."""
+"""So many SDK calls, or what costs as much, may be in hand in any case: with more, all wait longer for the same."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
@@ -96,7 +96,7 @@ class Shedder:
 
     `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
     have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work, `waiting` how many
-    requests have not begun yet, and for how many seconds the first of them has waited.
+    requests have not begun yet, and for how many seconds the first of them has waited. `few` SDK calls may be in hand in any case.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Shedder:
         clients: Callable[[float], int] = lambda _: CROWD + 1,
         queued: Callable[[], float] = lambda: 0.0,
         waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
+        few: int = FEW,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._log = log
@@ -116,6 +117,7 @@ class Shedder:
         self._clients = clients
         self._queued = queued
         self._waiting = waiting
+        self._few: dict[Work, float] = {"sdk": few * _COSTS["sdk"], "api": FEW * _COSTS["sdk"]}
         self._now = now
         self._due: float | None = None
         self._asked = 0  # since the last look
@@ -220,7 +222,7 @@ class Shedder:
         if turn != self._turn:
             self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
         waiting, waited = self._waiting()
-        if self._in_hand + self._passed + waiting < FEW * _COSTS["sdk"] or not self._asked:
+        if self._in_hand + self._passed + waiting < self._few[work] or not self._asked:
             return True
         lasted = self._now() - turn - self._refusing(self._refused_before_turn)
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.alipayplus.keys import SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBufferError
-from gateway.alipayplus.signer import AHEAD, BATCH, GIVEN, PATIENCE, TURNS, Signer
+from gateway.alipayplus.signer import AHEAD, BATCH, FILLING, GIVEN, PATIENCE, TURNS, Signer
 
 
 class Recording:
@@ -173,6 +173,50 @@ async def test_where_several_can_be_signed_at_a_time_as_many_are_as_are_wanted(o
         assert several.signed == expected
         assert recording.signed == names[LANES + rest - alone :]
         several.signed.clear()
+
+
+async def test_what_is_left_of_eight_is_signed_in_the_next_go_with_what_has_come_meanwhile(ours: SigningKey) -> None:
+    several = Several(recording := Recording(ours))
+    signer = Signer(recording, several=several)  # type: ignore[arg-type]
+    names = numbered(2 * LANES + 5)
+    first = wanted(signer, *names[: 2 * LANES + 3])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert several.signed == [names[:LANES], names[LANES : 2 * LANES]]
+    for waiters in (first, wanted(signer, *names[2 * LANES + 3 :])):
+        await asyncio.wait(waiters.values())
+    assert several.signed[2:] == [names[2 * LANES :]]
+    assert not recording.signed
+
+
+async def test_under_pressure_eight_are_waited_for_but_not_for_long(ours: SigningKey) -> None:
+    several = Several(recording := Recording(ours))
+    pressed = [True]
+    signer = Signer(recording, is_pressed=lambda: pressed[0], several=several, now=lambda: recording.time)  # type: ignore[arg-type]
+    names = numbered(LANES)
+    waiters = wanted(signer, *names[:3])
+    for _ in range(2 * TURNS):
+        await asyncio.sleep(0)
+    wanted(signer, *names[3:])
+    assert not several.signed
+    await asyncio.wait(waiters.values())
+    assert several.signed == [names]
+    for is_pressed, passed in ((True, FILLING), (False, 0.0)):
+        pressed[0] = True
+        waiters = wanted(signer, *names[:3])
+        for _ in range(2 * TURNS):
+            await asyncio.sleep(0)
+        assert len(several.signed) == 1
+        recording.time += passed
+        pressed[0] = is_pressed
+        await asyncio.wait(waiters.values())
+        assert several.signed.pop() == names[:3]
+
+
+async def test_one_by_one_nothing_is_waited_for_under_pressure(ours: SigningKey) -> None:
+    recording = Recording(ours)
+    wanted(Signer(recording, is_pressed=lambda: True), b"1", b"2")  # type: ignore[arg-type]
+    assert await signed_in_each_turn(recording, 2) == [0, 2]
 
 
 async def test_for_whoever_has_left_nothing_is_signed_with_others(ours: SigningKey) -> None:

@@ -51,7 +51,7 @@ class Loop:
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, *, few: int = FEW) -> None:
         self.loop = Loop()
         self.room = 1000
         self.clients = 5 * CROWD + 1  # a crowd whatever they ask for
@@ -65,6 +65,7 @@ class Rig:
             clients=self.active,
             queued=lambda: self.queued,
             waiting=lambda: self.waiting,
+            few=few,
             now=lambda: self.loop.now,
         )
 
@@ -315,12 +316,24 @@ def test_what_is_begun_keeps_the_loop_busy_and_in_time(rig: Rig, seconds: float)
     assert latest <= SHORT + (CALLS + 2 + 10 * REFUSAL) * seconds
 
 
-def test_a_few_requests_may_be_in_hand_however_late_the_loop_is(rig: Rig) -> None:
+@pytest.mark.parametrize("few", [FEW, 2 * FEW])
+def test_a_few_calls_may_be_in_hand_however_late_the_loop_is(few: int) -> None:
+    rig = Rig(few=few)
     rig.overload()
     for _ in range(3):
         rig.done()
         rig.loop.look(rig.limit() * 10)
-        assert [rig.refusal() for _ in range(FEW + 10)].count(None) == FEW
+        assert [rig.refusal() for _ in range(few + 10)].count(None) == few
+
+
+@pytest.mark.parametrize("few", [FEW, 2 * FEW])
+def test_how_many_calls_may_be_in_hand_is_nothing_to_the_api(few: int) -> None:
+    rig = Rig(few=few)
+    rig.overload("api")
+    rig.done(work="api")
+    rig.loop.look(rig.limit() * 10)
+    expected = FEW * COSTS["sdk"]
+    assert [rig.refusal("api") for _ in range(expected + 10)].count(None) == expected
 
 
 def test_that_refusals_make_the_loop_late_is_no_reason_to_refuse_more(rig: Rig) -> None:
