@@ -36,6 +36,13 @@ REQUESTS: Final = 4
 """The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
 FEW: Final = 10
 """So many SDK calls, or what costs as much, may be in hand in any case: with more, all wait longer for the same."""
+LEEWAY: Final = 0.006
+"""Seconds that the loop may be later still for a call, the less is refused the more of them: what comes at a bad moment can wait a little.
+
+Without that a worker refuses a fifth of a load that it can carry, because calls do not come evenly, and the overload never ends.
+"""
+LITTLE: Final = 0.3
+"""Where a greater share is refused nothing waits so: enough comes at good moments."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
@@ -131,6 +138,7 @@ class Shedder:
         self._refusals = 0.0  # lately, as the work done
         self._busy = 0.0  # seconds in which that was done
         self._unit = 0.0  # seconds that a unit of the costs takes
+        self._leeway = 0.0  # seconds
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refused_before_turn = self._refused_before_look = 0
         self._passed = 0.0  # those that were told since the last look that they may begin, and have not yet
@@ -229,7 +237,7 @@ class Shedder:
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
         if self._done[work] < _SHARE * sum(self._done.values()):
             return late <= limit * _PATIENCE
-        return late <= (limit if work == "sdk" else REQUESTS * self._unit)
+        return late <= (limit + self._leeway if work == "sdk" else REQUESTS * self._unit)
 
     def _refusing(self, refused_before: int) -> float:
         """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
@@ -264,7 +272,7 @@ class Shedder:
             self._due = None
 
     def _measure(self, passed: float, *, is_busy: bool) -> None:
-        """Keep what was done lately, and how long it took."""
+        """Keep what was done and refused lately, and how long it took."""
         fades = exp(-passed / _REMEMBERED)
         for work in self._done:
             self._done[work] *= fades
@@ -272,6 +280,8 @@ class Shedder:
         self._refused_before_look = self._refused
         self._busy = self._busy * fades + (passed if is_busy else 0.0)
         self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
+        begun = sum(done / _COSTS[work] for work, done in self._done.items())
+        self._leeway = LEEWAY * max(0.0, 1 - self._refusals / max(1.0, self._refusals + begun) / LITTLE)
 
     def _switch(self, now: float) -> None:
         if not self.is_shedding:

@@ -11,8 +11,11 @@ from gateway.edge.shedding import (
     FEW,
     HELD,
     LATE,
+    LEEWAY,
+    LITTLE,
     LONG,
     MANY,
+    OVER,
     PERIOD,
     REFUSING,
     REQUESTS,
@@ -104,8 +107,8 @@ class Rig:
             self.loop.look(late)
 
     def limit(self) -> float:
-        """Return how late the loop may be now, while work is refused."""
-        return max(SHORT, CALLS * 5 * self.shedder._unit)
+        """Return how late the loop may be for a call now, while work is refused."""
+        return max(SHORT, CALLS * 5 * self.shedder._unit) + self.shedder._leeway
 
     def look(self, late: float, work: Work = "sdk") -> None:
         """Let the loop be late, and the first request come since then: it is taken in any case."""
@@ -116,6 +119,12 @@ class Rig:
         """Let so many requests end, or all."""
         for _ in range(round(self.shedder._in_hand / COSTS[work]) if requests is None else requests):
             self.shedder.end(work)
+
+    def refuse_many(self) -> None:
+        """Have more refused than done."""
+        for _ in range(20 * CROWD):
+            self.shedder.refuse()
+        self.loop.look(0)
 
     def said(self) -> list[str]:
         return [call.args[0] for call in self.log.calls]
@@ -276,6 +285,27 @@ def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> 
     assert rig.shedder.is_shedding
 
 
+@pytest.mark.parametrize("share", [2 * OVER, LITTLE / 2, LITTLE, 0.9])
+def test_the_less_is_refused_the_later_the_loop_may_be_for_a_call(rig: Rig, share: float) -> None:
+    rig.overload()
+    begun = refused = 0
+    for _ in range(3000):
+        rig.loop.look(0)
+        taken = [rig.refusal() for _ in range(4)].count(None)
+        rig.done(taken)
+        begun += taken
+        while refused < begun * share / (1 - share):
+            rig.shedder.refuse()
+            refused += 1
+    leeway = LEEWAY * max(0.0, 1 - share / LITTLE)
+    assert rig.shedder._leeway == pytest.approx(leeway, abs=LEEWAY / 10)
+    call = 5 * rig.shedder._unit  # the first, which is taken in any case
+    allowed = max(SHORT, CALLS * call) + leeway
+    for late, taken in ((allowed - 1.4 * call, True), (allowed - 0.6 * call, False)):
+        rig.look(late)
+        assert (rig.refusal() is None) is taken
+
+
 def test_requests_of_the_api_begin_only_while_the_loop_is_hardly_late(rig: Rig) -> None:
     rig.overload("api")
     for times, taken in ((1.1, False), (0.7, True)):
@@ -351,8 +381,8 @@ def test_that_refusals_make_the_loop_late_is_no_reason_to_refuse_more(rig: Rig) 
 def test_what_may_begin_is_not_refused_when_it_does(rig: Rig) -> None:
     rig.overload()
     rig.loop.look(0)
-    passed = [rig.shedder.passes("sdk") for _ in range(10)].count(True)
-    assert 0 < passed < 10
+    passed = [rig.shedder.passes("sdk") for _ in range(100)].count(True)
+    assert 0 < passed < 100
     rig.loop.now += rig.limit() * 1.1
     assert [rig.refusal() is None for _ in range(passed + 1)] == [True] * passed + [False]
 
@@ -419,6 +449,7 @@ def test_the_next_overload_is_found_anew(rig: Rig) -> None:
 @pytest.mark.parametrize(("busy", "idle"), [("sdk", "api"), ("api", "sdk")])
 def test_a_kind_of_work_that_has_not_had_its_share_is_taken_for_longer(rig: Rig, busy: Work, idle: Work) -> None:
     rig.overload(busy)
+    rig.refuse_many()
     rig.loop.look(rig.limit() * 3)
     assert [rig.refusal(busy) is None for _ in range(2)] == [True, False]
     assert rig.refusal(idle) is None
