@@ -10,7 +10,7 @@ makes one signature at least, so that calls keep their half.
 
 Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three, and so do two. Then
 all is signed on the loop: eight at once as long as there are so many, and what is left of these in the next go, with those that come
-meanwhile. While more calls come than can be served, eight are waited for.
+meanwhile. While more calls come than can be served, and there are no others, eight are waited for.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ BATCH: Final = 32
 GIVEN: Final = 0.002
 """Seconds for others, after which the turns left are not waited for: with much to do, one takes several milliseconds."""
 FILLING: Final = 0.003
-"""Seconds for which signatures wait at most, under pressure, until there are as many as are made at a time: so many calls come in two."""
+"""Seconds for which signatures wait at most, under pressure, until there are as many as are made at a time: so many come within two."""
 AHEAD: Final = 2
 """Signatures that the background is given at a time: one, and what it goes on with."""
 PATIENCE: Final = 0.01
@@ -126,7 +126,7 @@ class Signer:
     def _wait(self, turns: int, before: int, since: float) -> None:
         """Let so many turns pass at most: for others since then, or while more signatures are wanted than before.
 
-        Under pressure those that may be made together are waited for instead, however many turns that takes.
+        Under pressure, without others, those that may be made together are waited for instead, however many turns that takes.
         """
         wanted, has_others = len(self._wanted), self._has_others()
         given = self._now() - since
