@@ -280,7 +280,7 @@ class Shedder:
         self._refused_before_look = self._refused
         self._busy = self._busy * fades + (passed if is_busy else 0.0)
         self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
-        begun = sum(done / _COSTS[work] for work, done in self._done.items())
+        begun = sum(map(self.lately, self._done))
         self._leeway = LEEWAY * max(0.0, 1 - self._refusals / max(1.0, self._refusals + begun) / LITTLE)
 
     def _switch(self, now: float) -> None:
@@ -302,5 +302,5 @@ class Shedder:
 
     def _has_crowd(self) -> bool:
         """Tell whether what the clients of a term want at once takes longer than as many SDK calls as make a crowd."""
-        cost = sum(self._done.values()) / max(1.0, sum(done / _COSTS[work] for work, done in self._done.items()))
+        cost = sum(self._done.values()) / max(1.0, sum(map(self.lately, self._done)))
         return self._clients(TERM) * cost > CROWD * _COSTS["sdk"]
