@@ -109,7 +109,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
         several = _several(ring.signing, logs.log)
-        few = FEW if several is None else 2 * LANES  # while some are signed, as many are on their way
+        few = FEW if several is None else 5 * LANES // 2  # while some are signed, others are on their way there, and back
         shedder = Shedder(logs.log, loop, has_room=MemoryWatch().has_room, clients=clients, queued=queued, waiting=turns.waiting, few=few)
         signer = _signer(ring.signing, several, shedder, logs.log, stack)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))

@@ -49,8 +49,8 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_at_start", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_since", "_idle_timer", "_is_chunked", "_payload", "_queue",
-        "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
+        "_at_start", "_come", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_since", "_idle_timer", "_is_chunked", "_payload",
+        "_queue", "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
         "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
@@ -83,6 +83,7 @@ class Connection(BaseProtocol):
         self._is_chunked = False  # that body
         self._tail = b""  # its last bytes
         self._at_start = True  # what comes next surely begins a message
+        self._come = b""  # what has come for the next request and is put off
         self._upgrade_tail = b""  # what came behind a request for another protocol
         self._refused = False
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
@@ -97,7 +98,10 @@ class Connection(BaseProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is in flight on the connection, none has come in part, and nothing waits to be read."""
-        return self._waiter is not None and not self._queue and not self._head_bytes and not self._has_come()
+        return self._awaits_request() and not self._come and not self._has_come()
+
+    def _awaits_request(self) -> bool:
+        return self._waiter is not None and not self._queue and not self._head_bytes
 
     def _has_come(self) -> bool:
         if self.transport is None:
@@ -170,7 +174,7 @@ class Connection(BaseProtocol):
 
     def _begin(self, waited: float) -> None:
         """Begin the request that has come."""
-        self.waited = waited
+        self.waited += waited
         self._wake()
 
     def _wake(self) -> None:
@@ -183,7 +187,7 @@ class Connection(BaseProtocol):
             self._parser.message_consumed()
         if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._upgrade_tail) < HELD_BODY:
             if not self._upgraded:
-                self.data_received(b"")  # what the parser has not read yet
+                self._read(b"")  # what the parser has not read yet
             if len(self._queue) < PIPELINED:
                 self._resume_reading_for_buffer()
 
@@ -219,10 +223,32 @@ class Connection(BaseProtocol):
         self._task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
+        """Take what has come. While work is refused, what begins a request is put off, to be read together with that of others."""
+        self.heard_at = self._loop.time()
+        if self._come:
+            data, self._come = self._come + data, b""
+        elif self._edge.is_shedding and self._awaits_request():
+            self._come = data
+            self._edge.put_off(self)
+            return
+        self._read(data)
+
+    def go_on(self) -> None:
+        """Read what was put off, if that has not been done. A failure of our own ends the connection, as it does where the loop calls."""
+        data, self._come = self._come, b""
+        if not data:
+            return
+        self.waited = self._loop.time() - self.heard_at
+        try:
+            self._read(data)
+        except Exception as error:  # noqa: BLE001  the others go on
+            self._loop.call_exception_handler({"message": "reading a request failed", "exception": error, "protocol": self})
+            self.force_close()
+
+    def _read(self, data: bytes) -> None:
         """Feed the parser, unless the head that `data` belongs to is over its limit."""
         if self._refused or self._ends:
             return
-        self.heard_at = self._loop.time()
         if self._upgraded:  # another protocol follows, if it is agreed upon
             self._hold(data)
             return
@@ -247,8 +273,7 @@ class Connection(BaseProtocol):
         is_first = not self._queue
         for message, content in messages:
             self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
-        shedder = self._edge.shedder
-        if shedder is not None and shedder.is_shedding and self._refuse_at_once():
+        if self._edge.is_shedding and self._refuse_at_once():
             return
         if is_first and self._waiter is not None:
             self._edge.turns.begin(self._begin)
@@ -269,6 +294,7 @@ class Connection(BaseProtocol):
         self._edge.write_soon(transport, answer)
         self._queue.clear()
         self._payload = EMPTY_PAYLOAD
+        self.waited = 0.0
         self._make_room()
         self._edge.hold(self, held)
         return True
@@ -287,6 +313,7 @@ class Connection(BaseProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Release what waits for the client, and tell who wants to know."""
+        self.go_on()
         self._cancel_head_timer()
         if self._idle_timer is not None:
             self._idle_timer.cancel()

@@ -130,7 +130,6 @@ class Front:
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
         exchange = self._begin(request)
-        exchange.started -= request.connection.waited
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
         try:
@@ -159,7 +158,9 @@ class Front:
 
     def _begin(self, request: Request) -> Exchange:
         connection = request.connection
-        return self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
+        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=request.version)
+        exchange.started -= connection.waited
+        return exchange
 
     def _receive(self, request: Request, exchange: Exchange) -> Handler:
         """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""

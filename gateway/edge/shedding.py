@@ -35,7 +35,9 @@ CALLS: Final = 1
 REQUESTS: Final = 4
 """The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
 FEW: Final = 10
-"""So many SDK calls, or what costs as much, may be in hand in any case: with more, all wait longer for the same."""
+"""So many SDK calls may be in hand in any case: with more, all wait longer for the same."""
+FEW_REQUESTS: Final = 36
+"""So many API requests, or what costs as much, in the same way."""
 LEEWAY: Final = 0.006
 """Seconds that the loop may be later still for a call, the less is refused the more of them: what comes at a bad moment can wait a little.
 
@@ -67,10 +69,11 @@ Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
 _REFUSAL: Final = 0.3  # beside these
-REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.5}
+REFUSING: Final[dict[Work, float]] = {"sdk": 0.2, "api": 0.6}
 """So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
 
-It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a third of what it spares.
+It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a quarter of what it spares or more,
+and after a stall those that fell behind are to be answered, too.
 """
 
 
@@ -124,7 +127,7 @@ class Shedder:
         self._clients = clients
         self._queued = queued
         self._waiting = waiting
-        self._few: dict[Work, float] = {"sdk": few * _COSTS["sdk"], "api": FEW * _COSTS["sdk"]}
+        self._few: dict[Work, float] = {"sdk": few * _COSTS["sdk"], "api": FEW_REQUESTS * _COSTS["api"]}
         self._now = now
         self._due: float | None = None
         self._asked = 0  # since the last look

@@ -9,6 +9,7 @@ from gateway.edge.shedding import (
     COUNTED,
     CROWD,
     FEW,
+    FEW_REQUESTS,
     HELD,
     LATE,
     LEEWAY,
@@ -362,7 +363,7 @@ def test_how_many_calls_may_be_in_hand_is_nothing_to_the_api(few: int) -> None:
     rig.overload("api")
     rig.done(work="api")
     rig.loop.look(rig.limit() * 10)
-    expected = FEW * COSTS["sdk"]
+    expected = FEW_REQUESTS
     assert [rig.refusal("api") for _ in range(expected + 10)].count(None) == expected
 
 

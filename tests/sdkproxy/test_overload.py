@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -302,6 +303,94 @@ async def other(gateway: Any) -> AsyncIterator[_Client]:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     yield _Client(reader, writer)
     writer.transport.abort()
+
+
+@pytest.fixture
+def put_off(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let what begins a request be put off for so many seconds while work is refused."""
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 0.3)
+    return 0.3
+
+
+async def test_what_comes_within_a_moment_is_refused_together(
+    late: list[bool], put_off: float, gateway: Any, client: _Client, other: _Client
+) -> None:
+    loop = asyncio.get_running_loop()
+    client.send(_request())
+    sent = loop.time()
+    await asyncio.sleep(put_off / 2)
+    other.send(_request())
+    assert late == []
+    answers = [await client.answer(), await other.answer()]
+    assert [answer[:13] for answer in answers] == [b"HTTP/1.1 503 "] * 2
+    assert put_off * 0.9 <= loop.time() - sent < put_off * 1.4
+    assert late == [True, True]
+    first, second = [line["duration"] for line in gateway.lines()]
+    assert first > put_off * 0.9 > second
+
+
+async def test_what_was_put_off_and_then_has_its_turn_says_how_long_that_took(
+    late: list[bool], put_off: float, monkeypatch: pytest.MonkeyPatch, gateway: Any, client: _Client
+) -> None:
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    for _ in range(2):
+        assert (await client.ask(_request())).startswith(b"HTTP/1.1 200 ")
+    assert late == [False, False]
+    assert all(line["duration"] > put_off * 0.9 for line in gateway.lines())
+
+
+@pytest.mark.parametrize("cut", [10, 60, -9])
+async def test_a_request_of_which_more_comes_is_put_off_no_longer(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, client: _Client, cut: int
+) -> None:
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 3600)
+    for _ in range(3):
+        assert (await client.ask(_request()[:cut], _request()[cut:])).startswith(b"HTTP/1.1 503 ")
+    assert late == [True] * 3
+
+
+@pytest.mark.usefixtures("late", "put_off")
+async def test_who_leaves_while_its_request_is_put_off_is_counted(gateway: Any, client: _Client, other: _Client) -> None:
+    client.send(_request())
+    other.send(_request()[:-9])
+    await until(lambda: all(connection._come for connection in gateway.parts.edge.connections))
+    client.leave()
+    other.leave()
+    await until(lambda: gateway.count("gateway_connections") == 0)
+    ended = partial(gateway.count, "gateway_requests_total", route="sdk", method="POST")
+    await until(lambda: (ended(status="499"), ended(status="503")) == (1, 1))
+
+
+@pytest.mark.usefixtures("late")
+async def test_what_was_put_off_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch, gateway: Any, client: _Client) -> None:
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 3600)
+    client.send(_request())
+    await until(lambda: any(connection._come for connection in gateway.parts.edge.connections))
+    gateway.parts.front.draining = True
+    gateway.parts.edge.close_idle()
+    assert b"\r\nConnection: close" in await client.answer()
+    assert await client.end() == b""
+
+
+@pytest.mark.usefixtures("late", "put_off")
+async def test_a_failure_of_our_own_with_one_that_was_put_off_is_nothing_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, gateway: Any, client: _Client, other: _Client
+) -> None:
+    refuse, failures = gateway.parts.edge.refuse, []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def failing(request: Request) -> Any:
+        if not failures:
+            failures.append(None)
+            raise KeyError("ours")
+        return refuse(request)
+
+    monkeypatch.setattr(gateway.parts.edge, "refuse", failing)
+    client.send(_request())
+    await until(lambda: any(connection._come for connection in gateway.parts.edge.connections))
+    assert (await other.ask(_request())).startswith(b"HTTP/1.1 503 ")
+    assert await client.end() == b""
+    assert [type(failure) for failure in failures[1:]] == [KeyError]
 
 
 async def test_who_asks_again_at_once_waits_and_others_do_not(
