@@ -4,7 +4,6 @@ Changing the pair is `gateway.commands.rotate`.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -62,30 +61,28 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def generate(args: argparse.Namespace) -> int:
     """Make a key pair and say what to do with it."""
     directory: Path = args.directory
-    private, public, portal = (directory / name for name in (PRIVATE, PUBLIC, PORTAL))
-    for file in (private, public, portal):
+    pair = rotate.Pair(directory / PRIVATE, directory / PUBLIC, directory / PORTAL)
+    for file in pair.files:
         if file.exists() or file.is_symlink():
             return refuse(f"{file} exists already and is not overwritten", FAILED)
     key = generate_private_key(args.bits)
     mate = VerificationKey.of(key.public_key())
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(private, private_pem(key), 0o600)
-        _write(public, mate.pem(), 0o644)
-        _write(portal, f"{mate.portal_text()}\n".encode(), 0o644)
+        pair.write(private_pem(key), mate, 0o600)
     except OSError as error:
         return refuse(f"{error.filename or directory}: {error.strerror}", FAILED)
     sys.stdout.write(
         _NEXT.format(
-            private=private, absolute=private.resolve(), public=public, portal=portal, bits=args.bits, fingerprint=mate.fingerprint
+            private=pair.private,
+            absolute=pair.private.resolve(),
+            public=pair.public,
+            portal=pair.portal,
+            bits=args.bits,
+            fingerprint=mate.fingerprint,
         )
     )
     return 0
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(content)
 
 
 class Row(NamedTuple):

@@ -4,9 +4,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from gateway.config.faults import Fault, KeyPath
-from gateway.config.model import Alipayplus, Config, Forward, Introspection
+from gateway.config.files import named_files
+from gateway.config.model import Config
+
+_SIGNING: Final[KeyPath] = ("alipayplus", "signing", "private_keys")
 
 
 def check_permissions(config: Config) -> Iterator[Fault]:
@@ -38,15 +42,8 @@ def _is_credential(file: Path) -> bool:
 
 
 def _private_keys(config: Config) -> Iterator[tuple[KeyPath, Path]]:
-    for version, key in config.alipayplus.signing.private_keys.items():
-        yield ("alipayplus", "signing", "private_keys", version), key.file
-    if config.server.tls is not None:
-        yield ("server", "tls", "private_key"), config.server.tls.private_key
-    sections: tuple[tuple[KeyPath, Alipayplus | Forward | Introspection | None], ...] = (
-        (("alipayplus",), config.alipayplus),
-        (("session", "forward"), config.session.forward),
-        (("session", "introspection"), config.session.introspection),
-    )
-    for section, peer in sections:
-        if peer is not None and peer.tls is not None and peer.tls.private_key is not None:
-            yield (*section, "tls", "private_key"), peer.tls.private_key
+    for path, file in named_files(config).items():
+        if path[: len(_SIGNING)] == _SIGNING:
+            yield path[: len(_SIGNING) + 1], file  # of a key with a password, too
+        elif path[-2:] == ("tls", "private_key"):
+            yield path, file

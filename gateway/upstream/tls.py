@@ -48,10 +48,7 @@ def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[F
     now = now or datetime.now(UTC)
     if tls.ca is not None:
         yield from _check_ca(tls.ca, (*path, "ca"), now)
-    if (tls.certificate is None) != (tls.private_key is None):
-        missing = "private_key" if tls.private_key is None else "certificate"
-        yield Fault((*path, missing), "certificate and private_key are given together or not at all")
-    elif tls.certificate is not None and tls.private_key is not None:
+    if tls.certificate is not None and tls.private_key is not None:
         yield from _check_pair(tls.certificate, tls.private_key, path, now)
 
 

@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,13 @@ def test_a_dangling_link_is_not_followed(command: Command, tmp_path: Path) -> No
     (tmp_path / "keys" / "mpp-private.pem").symlink_to(tmp_path / "elsewhere")
     assert command("keys generate", tmp_path / "keys").code == 1
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_none_behind(tmp_path: Path) -> None:
+    line = f"ulimit -f 1; exec {sys.executable} -m gateway keys generate {tmp_path}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"gateway: {tmp_path}: File too large\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(command: Command, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def test_E2_a_key_readable_by_others_is_a_warning(files: Files, key: str, mode: 
         server__tls=tls,
         session__forward__url="https://a",
         session__forward__tls=tls,
+        api__upstreams=f"{{orders: {{servers: 'https://b', tls: {tls}}}}}",
+        api__routes="[{prefix: /orders, upstream: orders}]",
     )
     warnings = files.load(text).warnings
     assert {fault.path for fault in warnings} == {
@@ -36,6 +38,7 @@ def test_E2_a_key_readable_by_others_is_a_warning(files: Files, key: str, mode: 
         ("alipayplus", "tls", "private_key"),
         ("server", "tls", "private_key"),
         ("session", "forward", "tls", "private_key"),
+        ("api", "upstreams", "orders", "tls", "private_key"),
     }
     assert all(f"mode {mode:04o}" in fault.message for fault in warnings)
 

@@ -54,12 +54,6 @@ def test_E1_files_that_hold_something_else_are_faults(tmp_path: Path, server_pai
     assert "canary" not in str(found)
 
 
-def test_certificate_and_private_key_come_together(server_pair: Pair) -> None:
-    message = "certificate and private_key are given together or not at all"
-    assert faults(Tls(certificate=server_pair.certificate)) == [("private_key", message, False)]
-    assert faults(Tls(private_key=server_pair.private_key)) == [("certificate", message, False)]
-
-
 def test_certificate_and_private_key_belong_together(authority: Authority, server_pair: Pair) -> None:
     other = authority.issue("other-key", days=90)
     tls = Tls(certificate=other.certificate, private_key=server_pair.private_key)
