@@ -10,7 +10,7 @@ in `gateway_rejected_total`.
 import asyncio
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.base_protocol import BaseProtocol
@@ -25,7 +25,7 @@ from gateway.edge.forwarded import unmapped
 from gateway.edge.malformed import HeadRefused, failure_of, named_method
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
-from gateway.edge.strictness import TAIL, ends_plainly, is_proxy_header, is_request_line
+from gateway.edge.strictness import TAIL, end_of_head, ends_plainly, is_proxy_header, is_request_line
 from gateway.edge.tls import subject
 
 if TYPE_CHECKING:
@@ -42,16 +42,17 @@ PIPELINED: Final = 32
 class Connection(BaseProtocol):
     """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses.
 
-    `is_last`: the request in hand is the last one. `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is
-    set, is called when the connection ends: a handler is not told otherwise. `client` is the client's address, or UNIX, `subject`
-    that of its certificate, if it has shown one, and `is_secure` says whether the connection has TLS. `heard_at` is when bytes came last,
-    on the loop's clock, `waited` for how many seconds the request in hand has waited to begin.
+    `is_last`: the request in hand is the last one. `is_asked`: its client, which waited for that, was told to send its body.
+    `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is set, is called when the connection ends: a handler
+    is not told otherwise. `client` is the client's address, or UNIX, `subject` that of its certificate, if it has shown one, and
+    `is_secure` says whether the connection has TLS. `heard_at` is when bytes came last, on the loop's clock, `waited` for how many
+    seconds the request in hand has waited to begin.
     """
 
     __slots__ = (
-        "_at_start", "_come", "_edge", "_ends", "_head_bytes", "_head_timer", "_idle_since", "_idle_timer", "_is_chunked", "_payload",
-        "_queue", "_refused", "_request", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
-        "client", "heard_at", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
+        "_body_left", "_come", "_edge", "_ends", "_head", "_head_timer", "_idle_since", "_idle_timer", "_is_deaf", "_payload", "_queue",
+        "_request", "_rest", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
+        "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
     def __init__(self, edge: "EdgeServer", client: str | None = None) -> None:
@@ -66,7 +67,6 @@ class Connection(BaseProtocol):
             max_field_size=limit,
             payload_exception=RequestPayloadError,
             auto_decompress=False,
-            max_msg_queue_size=PIPELINED,
         )
         super().__init__(loop, parser)
         self._edge = edge
@@ -77,17 +77,18 @@ class Connection(BaseProtocol):
         self._ends = False  # after the request in hand
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._head = b""  # what has come of the next head, and is with the parser already
         self._head_timer: asyncio.TimerHandle | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest message that the parser has seen
-        self._is_chunked = False  # that body
-        self._tail = b""  # its last bytes
-        self._at_start = True  # what comes next surely begins a message
+        self._body_left: int | None = None  # bytes of that body; None if that is not known, since it comes in chunks
+        self._tail = b""  # its last bytes then
+        self._rest = b""  # what came behind the newest message while that has to wait
         self._come = b""  # what has come for the next request and is put off
         self._upgrade_tail = b""  # what came behind a request for another protocol
-        self._refused = False
+        self._is_deaf = False  # nothing more is read
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
         self.is_last = False
+        self.is_asked = False
         self.is_slow = False
         self.on_lost: Callable[[], None] | None = None
         self.client = unmapped(client) if client else UNIX
@@ -101,7 +102,7 @@ class Connection(BaseProtocol):
         return self._awaits_request() and not self._come and not self._has_come()
 
     def _awaits_request(self) -> bool:
-        return self._waiter is not None and not self._queue and not self._head_bytes
+        return self._waiter is not None and not self._queue and not self._head
 
     def _has_come(self) -> bool:
         if self.transport is None:
@@ -139,6 +140,7 @@ class Connection(BaseProtocol):
             while await self._has_next():
                 request = self._queue.popleft()
                 self._make_room()
+                self._note_last()
                 if isinstance(request, Exception):
                     self._answer_refused(request)
                     return
@@ -157,6 +159,7 @@ class Connection(BaseProtocol):
     def _forget(self, request: Request) -> None:
         """Keep nothing of a request that is done while the next is awaited: with many connections the garbage collector looks at it all."""
         self._request = None
+        self.is_asked = False
         self.waited = 0.0
         if self._payload is request.content:
             self._payload = EMPTY_PAYLOAD
@@ -182,12 +185,10 @@ class Connection(BaseProtocol):
             self._waiter.set_result(None)
 
     def _make_room(self) -> None:
-        """Let the parser read on, if it has stopped because too many requests waited."""
-        if self._parser is not None:
-            self._parser.message_consumed()
+        """Read on, if that has stopped because too many requests waited."""
         if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._upgrade_tail) < HELD_BODY:
             if not self._upgraded:
-                self._read(b"")  # what the parser has not read yet
+                self._read(b"")
             if len(self._queue) < PIPELINED:
                 self._resume_reading_for_buffer()
 
@@ -224,7 +225,8 @@ class Connection(BaseProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come. While work is refused, what begins a request is put off, to be read together with that of others."""
-        self.heard_at = self._loop.time()
+        if data:  # else reading goes on after a pause
+            self.heard_at = self._loop.time()
         if self._come:
             data, self._come = self._come + data, b""
         elif self._edge.is_shedding and self._awaits_request():
@@ -246,33 +248,33 @@ class Connection(BaseProtocol):
             self.force_close()
 
     def _read(self, data: bytes) -> None:
-        """Feed the parser, unless the head that `data` belongs to is over its limit."""
-        if self._refused or self._ends:
-            return
-        if self._upgraded:  # another protocol follows, if it is agreed upon
-            self._hold(data)
-            return
-        in_head = self._payload.is_eof()
-        if in_head:
-            refused = self._refuse_head(data)
-            if refused is not None:
-                self._refuse(refused)
-                return
-        messages = self._feed(data)
-        if self._is_chunked:
-            self._watch_end(data, len(messages))
-        if messages:
-            self._head_complete(data, messages)
-            self._take(messages)
-        elif in_head and data:
-            self._at_start = False
-            self._head_bytes += len(data)
+        """Feed the parser one message after the other, so that each head is looked at, and what follows a message is known."""
+        data, self._rest = self._rest + data, b""
+        begun: list[Request | Exception] = []
+        while not (self._is_deaf or self._ends):
+            if self._upgraded:  # another protocol follows, if it is agreed upon
+                self._hold(data)
+                break
+            data = self._read_head(data, begun) if self._payload.is_eof() else self._read_body(data)
+            if not data:
+                break
+            has_to_wait = self._body_left == 0 and not self._payload.is_eof()  # the parser does, until more of the body has been read
+            if has_to_wait or len(self._queue) + len(begun) >= PIPELINED:
+                self._rest = data
+                break
+        if self._head:
             self._begin_head_timer()
+        if begun:
+            self._take(begun)
+        self._note_last()
 
-    def _take(self, messages: list[tuple[Any, StreamReader]]) -> None:
+    def _note_last(self) -> None:
+        """Know that the request in hand is the last one when nothing is to be read behind it."""
+        self.is_last = self.is_last or (self._is_deaf and not self._queue)
+
+    def _take(self, begun: list[Request | Exception]) -> None:
         is_first = not self._queue
-        for message, content in messages:
-            self._queue.append(message if isinstance(message, Exception) else Request.of(message, content, self))
+        self._queue.extend(begun)
         if self._edge.is_shedding and self._refuse_at_once():
             return
         if is_first and self._waiter is not None:
@@ -285,7 +287,7 @@ class Connection(BaseProtocol):
         request, transport = self._queue[-1], self.transport
         if len(self._queue) > 1 or self._waiter is None or isinstance(request, Exception) or not request.content.is_eof():
             return False
-        if transport is None or self._paused or self.is_last or self._ends:
+        if transport is None or self._paused or self._is_deaf or self._ends:
             return False
         refusal = self._edge.refuse(request)
         if refusal is None:
@@ -372,14 +374,75 @@ class Connection(BaseProtocol):
 
     # The parser.
 
-    def _feed(self, data: bytes) -> list[tuple[Any, StreamReader]]:
-        """Return the messages whose heads end in `data`; an exception stands for what is none."""
-        assert self._parser is not None
+    def _read_head(self, data: bytes, begun: list[Request | Exception]) -> bytes:
+        """Read what `data` has of a head, and return what follows that. If it begins a request, or is none, that is added to `begun`."""
+        if not data:
+            return b""
+        before, head = len(self._head), self._head + data
+        end = end_of_head(head)
+        refused = self._refused(head[:end] if end else head)
+        fed = end - before if end else len(data)
+        messages: Sequence[tuple[Any, StreamReader]] = ()
+        if refused is None:
+            try:
+                messages = self._feed(data[:fed])
+            except HttpProcessingError as error:
+                refused = (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
+        if refused is None and bool(messages) != bool(end):
+            refused = HeadRefused("REQUEST_MALFORMED", "bad_request")  # the parser takes it for another one
+        if refused is not None:
+            self._end_head()
+            self._is_deaf = True
+            begun.append(refused)
+            return b""
+        if not messages:
+            self._head = head
+            return b""
+        self._end_head()
+        message, self._payload = messages[0]
+        request = Request.of(message, self._payload, self)
+        if not self._payload.is_eof():
+            self._body_left, self._tail = None if request.chunked else request.content_length, b""
+        begun.append(request)
+        return data[fed:]
+
+    def _refused(self, head: bytes) -> Exception | None:
+        """Tell why a head, or what there is of it, is refused before the parser sees it."""
+        if len(head) > self._edge.limits.header_size:
+            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
+        if not is_request_line(head):
+            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(head) else "bad_request")
+        return None
+
+    def _end_head(self) -> None:
+        self._head = b""
+        if self._head_timer is not None:
+            self._cancel_head_timer()
+
+    def _read_body(self, data: bytes) -> bytes:
+        """Read what `data` has of the newest body, and return what follows that.
+
+        Nothing more is read behind a body in chunks if a trailer of it may have become a header of the next request.
+        """
+        piece = data if self._body_left is None else data[: self._body_left]
         try:
-            messages, self._upgraded, tail = self._parser.feed_data(data)
-        except HttpProcessingError as error:
-            self._upgraded = False
-            return [(error, EMPTY_PAYLOAD)]
+            following = self._feed(piece)
+        except HttpProcessingError:  # aiohttp leaves the reader of this body waiting
+            self._is_deaf = True
+            self._payload.set_exception(RequestPayloadError())
+            return b""
+        if self._body_left is not None:
+            self._body_left -= len(piece)
+            return data[len(piece) :]
+        self._tail = (self._tail + piece[-TAIL:])[-TAIL:]
+        if following or (self._payload.is_eof() and not ends_plainly(self._tail)):
+            self._is_deaf = True
+        return b""
+
+    def _feed(self, data: bytes) -> Sequence[tuple[Any, StreamReader]]:
+        """Return the messages whose heads end in `data`. Raises HttpProcessingError."""
+        assert self._parser is not None
+        messages, self._upgraded, tail = self._parser.feed_data(data)
         if tail and self._upgraded:
             self._hold(tail)
         return messages
@@ -389,52 +452,6 @@ class Connection(BaseProtocol):
         self._upgrade_tail += data
         if len(self._upgrade_tail) >= HELD_BODY and not self._buffer_paused:
             self._pause_reading_for_buffer()
-
-    def _refuse_head(self, data: bytes) -> HeadRefused | None:
-        if self._head_bytes + len(data) > self._edge.limits.header_size and not self._head_fits(data):
-            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
-        if self._at_start and not is_request_line(data):
-            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(data) else "bad_request")
-        return None
-
-    def _head_fits(self, data: bytes) -> bool:
-        """Whether the head ends within its limit in `data`: what follows is body, or the next request."""
-        end = data.find(b"\r\n\r\n")
-        return end >= 0 and self._head_bytes + end + 4 <= self._edge.limits.header_size
-
-    def _head_complete(self, data: bytes, messages: list[tuple[Any, StreamReader]]) -> None:
-        """Take that `data` has brought the heads of these messages to their end."""
-        if self._head_timer is not None:
-            self._cancel_head_timer()
-        self._head_bytes = 0
-        interrupted = None if self._payload.is_eof() else self._payload
-        message, self._payload = messages[-1]
-        if len(messages) > 1 or isinstance(message, Exception) or message.chunked:
-            self._look_at_each(data, messages, interrupted)
-        self._at_start = self._payload is EMPTY_PAYLOAD and data.endswith(b"\r\n\r\n")
-
-    def _look_at_each(self, data: bytes, messages: list[tuple[Any, StreamReader]], interrupted: StreamReader | None) -> None:
-        for index, (message, self._payload) in enumerate(messages, 1):
-            if not isinstance(message, Exception):
-                self._begin_body(data, is_chunked=message.chunked, following=len(messages) - index)
-            elif isinstance(message, BadHttpMethod):
-                messages[-1] = (named_method(data) or message, EMPTY_PAYLOAD)
-            elif interrupted is not None:  # aiohttp leaves the reader of this body waiting
-                self.is_last = True
-                interrupted.set_exception(RequestPayloadError())
-
-    def _begin_body(self, data: bytes, *, is_chunked: bool, following: int) -> None:
-        self._is_chunked = is_chunked
-        if is_chunked:
-            self._tail = b""
-            self._watch_end(data, following)
-
-    def _watch_end(self, data: bytes, following: int) -> None:
-        """Make a request the last one if a trailer of its body may have become a header of the next."""
-        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
-        if self._payload.is_eof():
-            self._is_chunked = False
-            self.is_last = self.is_last or bool(following) or not ends_plainly(self._tail)
 
     # What is no request.
 
@@ -465,12 +482,8 @@ class Connection(BaseProtocol):
 
     def _head_timed_out(self) -> None:
         self._head_timer = None
-        self._refuse(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
-
-    def _refuse(self, refused: HeadRefused) -> None:
-        self._refused = True
-        self._cancel_head_timer()
-        self._queue.append(refused)
+        self._is_deaf = True
+        self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
         self._wake()
 
 

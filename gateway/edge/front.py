@@ -164,6 +164,8 @@ class Front:
 
     def _receive(self, request: Request, exchange: Exchange) -> Handler:
         """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""
+        if request.upgrade:
+            _last(request)  # what follows may be meant for another protocol (faults A15)
         reason = "bad_request"
         try:
             check_framing(request)
@@ -178,8 +180,6 @@ class Front:
                 exchange.path = None
                 _last(request)
             return _refusal(error)
-        if request.upgrade:
-            _last(request)  # what follows may be meant for another protocol (faults A15)
         if arrival.match.is_sdk:
             exchange.path = None
             return self._sdk
@@ -273,7 +273,7 @@ class Front:
     async def _send(self, request: Request, exchange: Exchange, answer: Reply) -> None:
         connection = request.connection
         refused_unread = not request.content.is_eof()
-        unasked = refused_unread and expects_continue(request)
+        unasked = refused_unread and expects_continue(request) and not connection.is_asked
         answer.close = answer.close or self.draining or unasked or connection.is_last
         exchange.status = answer.status
         try:
@@ -344,4 +344,5 @@ def send_continue(request: Request) -> None:
     """Ask for the body of a request that waits for it. The server itself never does: the session is checked first."""
     transport = request.transport
     if transport is not None and not request.content.is_eof() and expects_continue(request):
+        request.connection.is_asked = True
         transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 _VERSIONS: Final = ((1, 1), (1, 0))
 # Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
+_END_OF_HEAD: Final = b"\r\n\r\n"
 _END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
 TAIL: Final = len(_END_OF_CHUNKS)
 
@@ -23,6 +24,13 @@ TAIL: Final = len(_END_OF_CHUNKS)
 def is_request_line(data: bytes) -> bool:
     """Whether what begins a message begins with a request line (RFC 9112, 3), if there is a whole line of it."""
     return _REQUEST_LINE.match(data) is not None or b"\n" not in data.lstrip(b"\r\n")
+
+
+def end_of_head(data: bytes) -> int:
+    """Return how long the head is with which data begins, the blank lines before it included; 0 if data does not hold all of it."""
+    start = len(data) - len(data.lstrip(b"\r\n")) if data.startswith((b"\r", b"\n")) else 0
+    end = data.find(_END_OF_HEAD, start)
+    return end + len(_END_OF_HEAD) if end >= 0 else 0
 
 
 def is_proxy_header(data: bytes) -> bool:

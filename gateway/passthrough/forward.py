@@ -196,6 +196,7 @@ class Forward:
         """Ask for the body, once, unless the answer has been given."""
         if self._waits_for_continue and self._client.transport is not None:
             self._waits_for_continue = False
+            self._client.is_asked = True
             self._client.transport.write(CONTINUE)
 
     # The answer.

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import socket
 from typing import Any
 
@@ -88,6 +89,63 @@ async def test_A5_a_head_over_its_limits_is_431(start_edge: Any, request_bytes: 
     assert (status, headers["connection"], body["resultCode"]) == (431, "close", "HEADERS_TOO_LARGE")
     assert b"aaaa" not in json.dumps(body).encode()
     assert edge.count("gateway_rejected_total", reason="headers_too_large") == 1
+
+
+BEFORE = {"no-body": b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", "body": b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"}
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+@pytest.mark.parametrize("size", [2048, 2049])
+async def test_A5_a_head_behind_another_request_is_bounded_as_well(start_edge: Any, before: bytes, size: int) -> None:
+    edge = await start_edge()
+    line = b"GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    field = b"X: %b\r\n\r\n" % (b"a" * (size - len(line) - 7))
+    raw = await edge.raw(before + line + field)
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", raw) == [b"404", b"404" if size <= 2048 else b"431"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(before + line)
+    await reader.readuntil(b"}")
+    writer.write(field)
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await reader.read()) == [b"404" if size <= 2048 else b"431"]
+    writer.close()
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+async def test_A7_a_head_that_begins_behind_another_request_has_its_deadline(start_edge: Any, before: bytes) -> None:
+    edge = await start_edge(header_timeout=0.2)
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await edge.raw(before + b"GET /b HT")) == [b"404", b"408"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "status"),
+    [(b"\x00\r\n", b"400"), (b"GET /b HTTP/1.1 \r\nHost: a\r\n\r\n", b"400"), (b"FOO /alipayplus/b HTTP/1.1\r\nHost: a\r\n\r\n", b"405")],
+)
+async def test_requests_before_a_broken_one_are_answered(start_edge: Any, broken: bytes, status: bytes) -> None:
+    edge = await start_edge()
+    raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % PATH + BEFORE["no-body"] * 2 + broken)
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", raw) == [b"200", b"404", b"404", status]
+    assert [line["status"] for line in edge.lines.lines] == [200, 404, 404, int(status)]
+
+
+async def test_what_follows_a_body_that_is_not_read_yet_waits_for_it(start_edge: Any) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(request: Request, exchange: Exchange) -> Answer:
+        await go_on.wait()
+        return await echo(request, exchange)
+
+    async def echo(request: Request, exchange: Exchange) -> Answer:
+        body = await read_body(request, BodyLimits(1 << 20, 5, 5))
+        return Answer(200, b'{"length":%d}' % len(body), exchange.request_id)
+
+    edge = await start_edge(wait)
+    one = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    task = asyncio.create_task(edge.raw((one % (PATH, 100_000) + b"x" * 100_000) * 3 + b"GET / HTTP/9\r\n\r\n"))
+    await asyncio.wait([task], timeout=0.05)
+    go_on.set()
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) |(length.:[0-9]+)", await task) == [(b"200", b""), (b"", b'length":100000')] * 3 + [
+        (b"400", b"")
+    ]
 
 
 async def test_a_large_body_does_not_count_as_head(start_edge: Any) -> None:
@@ -202,6 +260,19 @@ async def test_a_refused_body_without_end_is_cut_off(start_edge: Any) -> None:
     assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
     with pytest.raises(ConnectionError):
         await write_on(writer)
+    writer.close()
+
+
+async def test_A16_a_body_that_was_asked_for_is_read_away_after_a_refusal(start_edge: Any) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" % PATH)
+    assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"2000\r\n" + b"x" * 8192 + b"\r\n")
+    assert b" 413 " in await reader.readuntil(b"}")
+    assert edge.server.open == 1, "a client that still sends sees the end, and no reset"
+    writer.write((b"2000\r\n" + b"x" * 8192 + b"\r\n") * 8 + b"0\r\n\r\n")
+    assert await reader.read() == b""
     writer.close()
 
 

@@ -57,6 +57,22 @@ async def test_targets_that_are_refused_before_routing(start_rig: StartRig, star
         assert rig.count("gateway_rejected_total", reason="bad_target") + rig.count("gateway_rejected_total", reason="bad_request") == 1
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+async def test_an_upgrade_with_a_method_that_the_route_does_not_take_is_the_last_request(
+    start_rig: StartRig, start_peer: StartPeer, head: bytes
+) -> None:
+    rig = await start_rig((await start_peer(reading_all)).url, methods=("POST",))
+    raw = await rig.raw(head)
+    assert raw.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nConnection: close\r\n" in raw
+
+
 @pytest.mark.parametrize(("method", "status"), [(b"GET", 204), (b"POST", 405), (b"TRACE", 405), (b"FOO", 405), (b"CONNECT", 400)])
 async def test_A18_methods_go_by_the_routes_rule(start_rig: StartRig, start_peer: StartPeer, method: bytes, status: int) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, methods=("GET",))

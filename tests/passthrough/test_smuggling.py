@@ -183,6 +183,21 @@ async def test_the_request_is_refused_and_nothing_behind_it_runs(start_rig: Star
     assert "smuggled" not in str(line)
 
 
+async def test_behind_another_request_it_is_refused_as_well(start_rig: StartRig, start_peer: StartPeer) -> None:
+    """The one before is answered, however they come: in one write, or one after the other; and so it is behind a body."""
+    peer = await start_peer(record)
+    rig = await start_rig(peer.url)
+    for first in (GET + b"\r\n", POST + b"Content-Length: 4\r\n\r\n\r\n\r\n"):
+        for name, request_bytes in REFUSED.items():
+            assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await rig.raw(first + request_bytes + SMUGGLED)) == [b"200", b"400"], name
+            client = await rig.connect(first)
+            await client.head()
+            client.send(request_bytes + SMUGGLED)
+            assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await client.rest()) == [b"400"], name
+            client.close()
+    assert not any(b"smuggled" in call.received for call in peer.calls)
+
+
 @pytest.mark.parametrize("chunks", BROKEN_CHUNKS.values(), ids=BROKEN_CHUNKS)
 @pytest.mark.parametrize("pieces", [1, 2])
 async def test_a_body_with_broken_chunks_never_becomes_a_request(
