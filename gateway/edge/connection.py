@@ -380,7 +380,7 @@ class Connection(BaseProtocol):
             return b""
         before, head = len(self._head), self._head + data
         end = end_of_head(head)
-        refused = self._refused(head[:end] if end else head)
+        refused = self._refused(head, end or len(head))
         fed = end - before if end else len(data)
         messages: Sequence[tuple[Any, StreamReader]] = ()
         if refused is None:
@@ -406,9 +406,9 @@ class Connection(BaseProtocol):
         begun.append(request)
         return data[fed:]
 
-    def _refused(self, head: bytes) -> Exception | None:
-        """Tell why a head, or what there is of it, is refused before the parser sees it."""
-        if len(head) > self._edge.limits.header_size:
+    def _refused(self, head: bytes, size: int) -> Exception | None:
+        """Tell why a head of this size, or what there is of it, is refused before the parser sees it."""
+        if size > self._edge.limits.header_size:
             return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
         if not is_request_line(head):
             return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(head) else "bad_request")
