@@ -77,7 +77,7 @@ class Connection(BaseProtocol):
         self._ends = False  # after the request in hand
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._head = b""  # what has come of the next head, and is with the parser already
+        self._head = b""  # what has come of the next head
         self._head_timer: asyncio.TimerHandle | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest message that the parser has seen
         self._body_left: int | None = None  # bytes of that body; None if that is not known, since it comes in chunks
@@ -375,36 +375,35 @@ class Connection(BaseProtocol):
     # The parser.
 
     def _read_head(self, data: bytes, begun: list[Request | Exception]) -> bytes:
-        """Read what `data` has of a head, and return what follows that. If it begins a request, or is none, that is added to `begun`."""
+        """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
         if not data:
             return b""
-        before, head = len(self._head), self._head + data
+        head = self._head + data
         end = end_of_head(head)
         refused = self._refused(head, end or len(head))
-        fed = end - before if end else len(data)
-        messages: Sequence[tuple[Any, StreamReader]] = ()
-        if refused is None:
-            try:
-                messages = self._feed(data[:fed])
-            except HttpProcessingError as error:
-                refused = (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
-        if refused is None and bool(messages) != bool(end):
-            refused = HeadRefused("REQUEST_MALFORMED", "bad_request")  # the parser takes it for another one
-        if refused is not None:
-            self._end_head()
-            self._is_deaf = True
-            begun.append(refused)
-            return b""
-        if not messages:
+        if refused is None and not end:
             self._head = head
             return b""
         self._end_head()
+        come = refused or self._parsed(head[:end])
+        if isinstance(come, Exception):
+            self._is_deaf = True
+        begun.append(come)
+        return head[end:]
+
+    def _parsed(self, head: bytes) -> Request | Exception:
+        """Feed the parser a head, and return the request that begins, or what is wrong with it."""
+        try:
+            messages = self._feed(head)
+        except HttpProcessingError as error:
+            return (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
+        if len(messages) != 1:  # the parser takes it for another one
+            return HeadRefused("REQUEST_MALFORMED", "bad_request")
         message, self._payload = messages[0]
         request = Request.of(message, self._payload, self)
         if not self._payload.is_eof():
             self._body_left, self._tail = None if request.chunked else request.content_length, b""
-        begun.append(request)
-        return data[fed:]
+        return request
 
     def _refused(self, head: bytes, size: int) -> Exception | None:
         """Tell why a head of this size, or what there is of it, is refused before the parser sees it."""

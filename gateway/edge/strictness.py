@@ -16,14 +16,15 @@ from gateway.errors import GatewayError
 _VERSIONS: Final = ((1, 1), (1, 0))
 # Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
+_PART_OF_IT: Final = re.compile(rb"(?:\r\n)*(?:\r?|[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[^ \r\n]+(?: [HTP/.01]*\r?)?)?)?)")
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
 TAIL: Final = len(_END_OF_CHUNKS)
 
 
 def is_request_line(data: bytes) -> bool:
-    """Whether what begins a message begins with a request line (RFC 9112, 3), if there is a whole line of it."""
-    return _REQUEST_LINE.match(data) is not None or b"\n" not in data.lstrip(b"\r\n")
+    """Whether what begins a message begins with a request line (RFC 9112, 3), or with what may become one."""
+    return _REQUEST_LINE.match(data) is not None or _PART_OF_IT.fullmatch(data) is not None
 
 
 def end_of_head(data: bytes) -> int:

@@ -1,0 +1,136 @@
+"""However the bytes of a connection come, they are the same requests."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.edge.answer import Answer
+from gateway.edge.body import BodyLimits, read_body
+from gateway.edge.connection import PIPELINED, Connection
+from gateway.edge.exchange import Exchange, Recorder
+from gateway.edge.front import Front
+from gateway.edge.request import Request
+from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.turns import Turns
+from gateway.telemetry.metrics import Metrics
+from tests.edge.conftest import Lines, unknown
+
+PATH = b"/alipayplus/v1/sdkProxy"
+
+
+class Client(asyncio.Transport):
+    """A client whose bytes come piece by piece, and as fast as they are read. Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self._socket, self._other = socket.socketpair()  # which nothing comes by
+        super().__init__({"socket": self._socket})
+        self.received = b""
+        self.may_send = asyncio.Event()
+        self.may_send.set()
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.received += bytes(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.may_send.set()
+        self._socket.close()
+        self._other.close()
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.may_send.clear()
+
+    def resume_reading(self) -> None:
+        self.may_send.set()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+async def echo(request: Request, exchange: Exchange) -> Answer:
+    body = await read_body(request, BodyLimits(1 << 20, 10, 10))
+    return Answer(200, b"%d" % len(body), exchange.request_id)
+
+
+async def answers(pieces: Sequence[tuple[bytes, bool]]) -> list[bytes]:
+    """Give a connection these pieces, after some of them time to handle what has come; return the status of each answer, and its echo."""
+    metrics, log = Metrics(), structlog.testing.CapturingLogger()
+    recorder, loop = Recorder(metrics, Lines()), asyncio.get_running_loop()
+    front = Front("/alipayplus", echo, recorder, metrics, log)
+    edge = EdgeServer(front.handle, ServerLimits(2048, 10, 10), recorder, metrics, front.unknown_method(unknown), turns=Turns(loop))
+    connection, client = Connection(edge), Client()
+    connection.connection_made(client)
+    for piece, rests in pieces:
+        await client.may_send.wait()
+        if client.is_closed:
+            break
+        connection.data_received(piece)
+        for _ in range(5 if rests else 0):
+            await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while not (client.is_closed or connection.is_idle):  # noqa: ASYNC110  neither has an event
+            await asyncio.sleep(0)
+    client.close()
+    connection.connection_lost(None)
+    return re.findall(rb"HTTP/1\.1 ([0-9]+) |\r\n\r\n([0-9]+)", client.received)
+
+
+def post(path: bytes, body: bytes) -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (path, len(body)) + body
+
+
+WHOLE: list[tuple[bytes, Sequence[tuple[bytes, bytes]]]] = [
+    (b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", [(b"404", b"")]),
+    (b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n", [(b"404", b"")]),
+    (post(PATH, b"a\r\n\r\nGET / HTTP/1.1\r\n\r\n"), [(b"200", b""), (b"", b"23")]),
+    (post(PATH, b"x" * 40_000), [(b"200", b""), (b"", b"40000")]),
+    (post(b"/a", b"x" * 100), [(b"404", b"")]),
+]
+LAST: list[tuple[bytes, Sequence[tuple[bytes, bytes]]]] = [
+    (b"", []),
+    (b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % PATH, [(b"200", b""), (b"", b"3")]),
+    (b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n" % PATH, [(b"400", b"")]),
+    (b"GET /a  HTTP/1.1\r\nHost: a\r\n\r\n", [(b"400", b"")]),
+    (b"GET /a HTTP/2.0\r\nHost: a\r\n\r\n", [(b"400", b"")]),
+    (b"GET /a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2048, [(b"431", b"")]),
+    (b"FOO /a HTTP/1.1\r\nHost: a\r\n\r\n", [(b"404", b"")]),
+]
+
+
+@given(
+    st.lists(st.sampled_from(WHOLE), max_size=PIPELINED * 2),
+    st.sampled_from(LAST),
+    st.lists(st.tuples(st.integers(1, 50_000), st.booleans())),
+)
+def test_requests_are_answered_alike_however_they_are_cut(
+    whole: Sequence[tuple[bytes, Any]], last: tuple[bytes, Any], cuts: Sequence[tuple[int, bool]]
+) -> None:
+    parts = [*whole, last]
+    data, pieces = b"".join(part for part, _ in parts), []
+    for size, rests in cuts:
+        if data:
+            pieces.append((data[:size], rests))
+            data = data[size:]
+    if data:
+        pieces.append((data, True))
+    assert asyncio.run(answers(pieces)) == [answer for _, expected in parts for answer in expected]
+
+
+@given(st.sampled_from(LAST), st.booleans())
+def test_requests_are_answered_alike_when_they_come_byte_by_byte(last: tuple[bytes, Any], rests: bool) -> None:  # noqa: FBT001  hypothesis gives it
+    parts = [WHOLE[0], WHOLE[2], WHOLE[1], last]
+    pieces = [(data[at : at + 1], rests) for data, _ in parts for at in range(len(data))]
+    assert asyncio.run(answers(pieces)) == [answer for _, expected in parts for answer in expected]
