@@ -10,22 +10,20 @@ in `gateway_rejected_total`.
 import asyncio
 import select
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web import RequestPayloadError
 
 from gateway.edge.answer import failure_answer
 from gateway.edge.forwarded import unmapped
-from gateway.edge.malformed import HeadRefused, failure_of, named_method
+from gateway.edge.incoming import Incoming, Message
+from gateway.edge.malformed import HeadRefused, failure_of
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
-from gateway.edge.strictness import TAIL, end_of_head, ends_plainly, is_proxy_header, is_request_line
 from gateway.edge.tls import subject
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_body_left", "_come", "_edge", "_ends", "_head", "_head_timer", "_idle_since", "_idle_timer", "_is_deaf", "_payload", "_queue",
-        "_request", "_rest", "_stall", "_tail", "_task", "_upgrade_tail", "_waiter",
+        "_come", "_edge", "_ends", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall", "_task",
+        "_waiter",
         "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
@@ -69,6 +67,7 @@ class Connection(BaseProtocol):
             auto_decompress=False,
         )
         super().__init__(loop, parser)
+        self._incoming = Incoming(parser, limit)
         self._edge = edge
         self._queue: deque[Request | Exception] = deque()  # requests, and what was no request
         self._waiter: asyncio.Future[None] | None = None  # for the next of these
@@ -77,15 +76,8 @@ class Connection(BaseProtocol):
         self._ends = False  # after the request in hand
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._head = b""  # what has come of the next head
         self._head_timer: asyncio.TimerHandle | None = None
-        self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest message that the parser has seen
-        self._body_left: int | None = None  # bytes of that body; None if that is not known, since it comes in chunks
-        self._tail = b""  # its last bytes then
-        self._rest = b""  # what came behind the newest message while that has to wait
         self._come = b""  # what has come for the next request and is put off
-        self._upgrade_tail = b""  # what came behind a request for another protocol
-        self._is_deaf = False  # nothing more is read
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
         self.is_last = False
         self.is_asked = False
@@ -102,7 +94,7 @@ class Connection(BaseProtocol):
         return self._awaits_request() and not self._come and not self._has_come()
 
     def _awaits_request(self) -> bool:
-        return self._waiter is not None and not self._queue and not self._head
+        return self._waiter is not None and not self._queue and not self._incoming.has_begun
 
     def _has_come(self) -> bool:
         if self.transport is None:
@@ -161,8 +153,7 @@ class Connection(BaseProtocol):
         self._request = None
         self.is_asked = False
         self.waited = 0.0
-        if self._payload is request.content:
-            self._payload = EMPTY_PAYLOAD
+        self._incoming.forget(request.content)
 
     async def _has_next(self) -> bool:
         """Wait for the next request; False when none is to be handled any more."""
@@ -186,7 +177,7 @@ class Connection(BaseProtocol):
 
     def _make_room(self) -> None:
         """Read on, if that has stopped because too many requests waited."""
-        if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._upgrade_tail) < HELD_BODY:
+        if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._incoming.tail) < HELD_BODY:
             if not self._upgraded:
                 self._read(b"")
             if len(self._queue) < PIPELINED:
@@ -248,33 +239,28 @@ class Connection(BaseProtocol):
             self.force_close()
 
     def _read(self, data: bytes) -> None:
-        """Feed the parser one message after the other, so that each head is looked at, and what follows a message is known."""
-        data, self._rest = self._rest + data, b""
-        begun: list[Request | Exception] = []
-        while not (self._is_deaf or self._ends):
-            if self._upgraded:  # another protocol follows, if it is agreed upon
-                self._hold(data)
-                break
-            data = self._read_head(data, begun) if self._payload.is_eof() else self._read_body(data)
-            if not data:
-                break
-            has_to_wait = self._body_left == 0 and not self._payload.is_eof()  # the parser does, until more of the body has been read
-            if has_to_wait or len(self._queue) + len(begun) >= PIPELINED:
-                self._rest = data
-                break
-        if self._head:
-            self._begin_head_timer()
+        """Take the requests that begin in `data`."""
+        if self._ends:
+            return
+        incoming = self._incoming
+        begun = incoming.read(data, PIPELINED - len(self._queue))
+        self._upgraded = incoming.is_upgraded
+        if len(incoming.tail) >= HELD_BODY and not self._buffer_paused:
+            self._pause_reading_for_buffer()
         if begun:
+            self._cancel_head_timer()
             self._take(begun)
+        if incoming.has_begun:
+            self._begin_head_timer()
         self._note_last()
 
     def _note_last(self) -> None:
         """Know that the request in hand is the last one when nothing is to be read behind it."""
-        self.is_last = self.is_last or (self._is_deaf and not self._queue)
+        self.is_last = self.is_last or (self._incoming.is_over and not self._queue)
 
-    def _take(self, begun: list[Request | Exception]) -> None:
+    def _take(self, begun: list[Message | Exception]) -> None:
         is_first = not self._queue
-        self._queue.extend(begun)
+        self._queue.extend(one if isinstance(one, Exception) else Request.of(*one, self) for one in begun)
         if self._edge.is_shedding and self._refuse_at_once():
             return
         if is_first and self._waiter is not None:
@@ -287,7 +273,7 @@ class Connection(BaseProtocol):
         request, transport = self._queue[-1], self.transport
         if len(self._queue) > 1 or self._waiter is None or isinstance(request, Exception) or not request.content.is_eof():
             return False
-        if transport is None or self._paused or self._is_deaf or self._ends:
+        if transport is None or self._paused or self._incoming.is_over or self._ends:
             return False
         refusal = self._edge.refuse(request)
         if refusal is None:
@@ -295,7 +281,7 @@ class Connection(BaseProtocol):
         answer, held = refusal
         self._edge.write_soon(transport, answer)
         self._queue.clear()
-        self._payload = EMPTY_PAYLOAD
+        self._incoming.forget(request.content)
         self.waited = 0.0
         self._make_room()
         self._edge.hold(self, held)
@@ -328,7 +314,7 @@ class Connection(BaseProtocol):
         self._parser = None
         if self._request is not None:
             self._request.content.set_exception(exc or ConnectionResetError("Connection lost"))
-        self._payload = EMPTY_PAYLOAD
+        self._incoming.close()
         self._edge.closed(self)
         if self.on_lost is not None:
             self.on_lost()
@@ -364,93 +350,13 @@ class Connection(BaseProtocol):
 
         `protocol` passes `connection_lost` on. Raises ConnectionError when the client has left.
         """
-        transport, tail = self.transport, self._upgrade_tail
+        transport, tail = self.transport, self._incoming.tail
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        self._upgrade_tail = b""
+        self._incoming.tail = b""
         transport.pause_reading()
         transport.set_protocol(protocol)
         return transport, tail
-
-    # The parser.
-
-    def _read_head(self, data: bytes, begun: list[Request | Exception]) -> bytes:
-        """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
-        if not data:
-            return b""
-        head = self._head + data
-        end = end_of_head(head)
-        refused = self._refused(head, end or len(head))
-        if refused is None and not end:
-            self._head = head
-            return b""
-        self._end_head()
-        come = refused or self._parsed(head[:end])
-        if isinstance(come, Exception):
-            self._is_deaf = True
-        begun.append(come)
-        return head[end:]
-
-    def _parsed(self, head: bytes) -> Request | Exception:
-        """Feed the parser a head, and return the request that begins, or what is wrong with it."""
-        try:
-            messages = self._feed(head)
-        except HttpProcessingError as error:
-            return (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
-        if len(messages) != 1:  # the parser takes it for another one
-            return HeadRefused("REQUEST_MALFORMED", "bad_request")
-        message, self._payload = messages[0]
-        request = Request.of(message, self._payload, self)
-        if not self._payload.is_eof():
-            self._body_left, self._tail = None if request.chunked else request.content_length, b""
-        return request
-
-    def _refused(self, head: bytes, size: int) -> Exception | None:
-        """Tell why a head of this size, or what there is of it, is refused before the parser sees it."""
-        if size > self._edge.limits.header_size:
-            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
-        if not is_request_line(head):
-            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(head) else "bad_request")
-        return None
-
-    def _end_head(self) -> None:
-        self._head = b""
-        if self._head_timer is not None:
-            self._cancel_head_timer()
-
-    def _read_body(self, data: bytes) -> bytes:
-        """Read what `data` has of the newest body, and return what follows that.
-
-        Nothing more is read behind a body in chunks if a trailer of it may have become a header of the next request.
-        """
-        piece = data if self._body_left is None else data[: self._body_left]
-        try:
-            following = self._feed(piece)
-        except HttpProcessingError:  # aiohttp leaves the reader of this body waiting
-            self._is_deaf = True
-            self._payload.set_exception(RequestPayloadError())
-            return b""
-        if self._body_left is not None:
-            self._body_left -= len(piece)
-            return data[len(piece) :]
-        self._tail = (self._tail + piece[-TAIL:])[-TAIL:]
-        if following or (self._payload.is_eof() and not ends_plainly(self._tail)):
-            self._is_deaf = True
-        return b""
-
-    def _feed(self, data: bytes) -> Sequence[tuple[Any, StreamReader]]:
-        """Return the messages whose heads end in `data`. Raises HttpProcessingError."""
-        assert self._parser is not None
-        messages, self._upgraded, tail = self._parser.feed_data(data)
-        if tail and self._upgraded:
-            self._hold(tail)
-        return messages
-
-    def _hold(self, data: bytes) -> None:
-        """Keep what came behind a request for another protocol."""
-        self._upgrade_tail += data
-        if len(self._upgrade_tail) >= HELD_BODY and not self._buffer_paused:
-            self._pause_reading_for_buffer()
 
     # What is no request.
 
@@ -481,7 +387,7 @@ class Connection(BaseProtocol):
 
     def _head_timed_out(self) -> None:
         self._head_timer = None
-        self._is_deaf = True
+        self._incoming.is_over = True
         self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
         self._wake()
 

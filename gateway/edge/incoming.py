@@ -1,0 +1,134 @@
+"""What a client sends, as requests: aiohttp's parser, which is given one message after the other.
+
+A head is looked at before the parser gets it, and then it gets all of it; of a body it gets as much as there is. So what follows a message
+is known, and each is treated alike however the bytes come.
+"""
+
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web import RequestPayloadError
+
+from gateway.edge.malformed import HeadRefused, named_method
+from gateway.edge.strictness import TAIL, end_of_head, ends_plainly, is_proxy_header, is_request_line
+
+Message = tuple[RawRequestMessage, StreamReader]
+"""A head, and the body that belongs to it while it comes."""
+
+
+class Incoming:
+    """Reads what comes on one connection, which has this parser. A head has `header_size` bytes at most.
+
+    `is_over`: nothing more is read. `is_upgraded`: what comes now is of another protocol, and is kept in `tail`.
+    """
+
+    __slots__ = ("_body", "_ending", "_head", "_header_size", "_left", "_parser", "_rest", "is_over", "is_upgraded", "tail")
+
+    def __init__(self, parser: HttpRequestParser, header_size: int) -> None:
+        self._parser: HttpRequestParser | None = parser
+        self._header_size = header_size
+        self._head = b""  # what has come of the next one
+        self._body: StreamReader = EMPTY_PAYLOAD  # that of the newest request
+        self._left: int | None = None  # bytes of that body that have not come; None if that is not known, since it comes in chunks
+        self._ending = b""  # its last bytes then
+        self._rest = b""  # what came behind the newest message while that has to wait
+        self.is_over = False
+        self.is_upgraded = False
+        self.tail = b""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a head has come in part."""
+        return bool(self._head)
+
+    def read(self, data: bytes, room: int) -> list[Message | Exception]:
+        """Return the requests that begin in `data`, and what is none; when there are as many as `room`, what is left waits."""
+        data, self._rest = self._rest + data, b""
+        begun: list[Message | Exception] = []
+        while not self.is_over:
+            if self.is_upgraded:
+                self.tail += data
+                break
+            data = self._read_head(data, begun) if self._body.is_eof() else self._read_body(data)
+            if not data:
+                break
+            has_to_wait = self._left == 0 and not self._body.is_eof()  # the parser does, until more of the body has been taken
+            if has_to_wait or len(begun) >= room:
+                self._rest = data
+                break
+        return begun
+
+    def forget(self, body: StreamReader) -> None:
+        """Keep nothing of a request that is done, whose body this is."""
+        if self._body is body:
+            self._body = EMPTY_PAYLOAD
+
+    def close(self) -> None:
+        """Let go of the parser, which refers to the connection: nothing more is read."""
+        self.is_over = True
+        self._parser, self._body = None, EMPTY_PAYLOAD
+
+    def _read_head(self, data: bytes, begun: list[Message | Exception]) -> bytes:
+        """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
+        if not data:
+            return b""
+        head = self._head + data
+        end = end_of_head(head)
+        refused = self._refused(head, end or len(head))
+        if refused is None and not end:
+            self._head = head
+            return b""
+        self._head = b""
+        come = refused or self._parsed(head[:end])
+        self.is_over = isinstance(come, Exception)
+        begun.append(come)
+        return head[end:]
+
+    def _refused(self, head: bytes, size: int) -> HeadRefused | None:
+        """Tell why a head of this size, or what there is of it, is refused before the parser sees it."""
+        if size > self._header_size:
+            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
+        if not is_request_line(head):
+            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(head) else "bad_request")
+        return None
+
+    def _parsed(self, head: bytes) -> Message | Exception:
+        """Give the parser a head, and return the request that begins, or what is wrong with it."""
+        try:
+            messages = self._feed(head)
+        except HttpProcessingError as error:
+            return (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
+        if len(messages) != 1:  # the parser takes it for something else
+            return HeadRefused("REQUEST_MALFORMED", "bad_request")
+        message, self._body = messages[0]
+        if not self._body.is_eof():
+            length = message.headers.get("Content-Length")
+            self._left, self._ending = int(length) if length is not None else None, b""
+        return messages[0]
+
+    def _read_body(self, data: bytes) -> bytes:
+        """Read what `data` has of the newest body, and return what follows that.
+
+        Nothing more is read behind a body in chunks if a trailer of it may have become a header of the next request.
+        """
+        piece = data if self._left is None else data[: self._left]
+        try:
+            following = self._feed(piece)
+        except HttpProcessingError:  # aiohttp leaves the reader of this body waiting
+            self.is_over = True
+            self._body.set_exception(RequestPayloadError())
+            return b""
+        if self._left is not None:
+            self._left -= len(piece)
+            return data[len(piece) :]
+        self._ending = (self._ending + piece[-TAIL:])[-TAIL:]
+        self.is_over = bool(following) or (self._body.is_eof() and not ends_plainly(self._ending))
+        return b""
+
+    def _feed(self, data: bytes) -> list[Message]:
+        """Return the messages whose heads end in `data`. Raises HttpProcessingError."""
+        assert self._parser is not None
+        messages, self.is_upgraded, tail = self._parser.feed_data(data)
+        if tail:
+            self.tail += tail
+        return messages
