@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +88,76 @@ async def test_A6_a_declared_length_over_max_body_is_refused_before_the_session(
     await untouched(gateway)
 
 
-async def test_A6_a_chunked_body_over_max_body_is_refused_while_it_is_read(start: Any) -> None:
+async def test_A6_a_chunked_body_over_max_body_is_refused(start: Any) -> None:
     gateway = await start({"sdk_proxy": {"max_body": "1KiB"}})
-    head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: Bearer demo-token-anna\r\n"
-    raw = await gateway.raw(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + b"800\r\n" + b"x" * 2048 + b"\r\n0\r\n\r\n")
+    raw = await gateway.raw(HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + b"800\r\n" + b"x" * 2048 + b"\r\n0\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 413 ")
     assert b"Connection: close" in raw
     assert gateway.sim.alipayplus.count == 0
+
+
+@asynccontextmanager
+async def sending(gateway: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Begin a call whose body is chunked; the gateway waits for the first of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(f"{HEAD}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def refused_and_closed(gateway: Any, reader: asyncio.StreamReader, code: str, status: int) -> None:
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert (int(head.split(b" ")[1]), json.loads(body)["resultCode"]) == (status, code)
+    assert b"\r\nConnection: close" in head
+    assert gateway.sim.alipayplus.count == 0
+
+
+async def test_A6_a_chunked_body_over_max_body_is_refused_while_it_is_read(start: Any) -> None:
+    gateway = await start({"sdk_proxy": {"max_body": "1KiB"}})
+    async with sending(gateway) as (reader, writer):
+        writer.writelines([b"200\r\n%b\r\n" % (b"x" * 512)] * 3)
+        await refused_and_closed(gateway, reader, "REQUEST_TOO_LARGE", 413)
+
+
+async def test_A6_a_chunked_body_of_max_body_is_taken_whole_though_it_comes_in_pieces(start: Any) -> None:
+    gateway = await start({"sdk_proxy": {"max_body": "1KiB"}})
+    body = b'{"proxyRequestHeader":"","proxyRequestData":"%b"}'
+    data = bytes(ord("a") + number % 26 for number in range(1024 - len(body) + 2))
+    async with sending(gateway) as (reader, writer):
+        for byte in body % data:
+            writer.write(b"1\r\n%c\r\n" % byte)
+            await asyncio.sleep(0)  # the gateway reads
+        writer.write(b"0\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    [received] = gateway.sim.alipayplus.received
+    assert received.body == b'{"sdkRequestHeader":"","sdkRequestData":"%b","customerId":"customer-anna"}' % data
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [pytest.param("body_idle_timeout", "body stopped", id="A8-stops"), pytest.param("body_timeout", "body took too long", id="A8-drips")],
+)
+async def test_A8_a_chunked_body_that_stops_or_drips_is_408(start: Any, limit: str, reason: str) -> None:
+    gateway = await start({"server": {"limits": {limit: "300ms"}}})
+    async with sending(gateway) as (reader, writer):
+        writer.write(b"1\r\n{\r\n")
+        refusal = asyncio.create_task(refused_and_closed(gateway, reader, "REQUEST_TIMEOUT", 408))
+        while limit == "body_timeout" and not refusal.done():
+            writer.write(b"1\r\n \r\n")
+            await asyncio.wait([refusal], timeout=0.05)
+        await refusal
+    await gateway.parts.front.idle.wait()
+    [line] = gateway.lines()
+    assert line["reason"] == reason
+
+
+async def test_a_chunk_that_is_broken_while_the_body_is_read_is_malformed(gateway: Any) -> None:
+    async with sending(gateway) as (reader, writer):
+        writer.write(b"1\r\n{\r\nno size\r\n")
+        await refused_and_closed(gateway, reader, "REQUEST_MALFORMED", 400)
 
 
 async def test_A6_a_body_of_max_body_is_taken(start: Any) -> None:
