@@ -12,6 +12,7 @@ import pytest
 
 from gateway.simulator import Behaviour
 from gateway.simulator.configuration import Ports
+from gateway.upstream import Lease
 from tests.ports import free_port
 
 CONFIGURATION_FAULTS = [
@@ -239,6 +240,25 @@ async def test_C4_a_kept_connection_that_was_closed_is_not_noticed_by_the_app(ga
         assert (await gateway.post()).status == 200
         await gateway.sim.alipayplus.until(lambda: not gateway.sim.alipayplus.open_connections)
     assert gateway.sim.alipayplus.count == 5
+
+
+async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_not_noticed_by_the_app(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.post()
+    hosts = gateway.parts.clusters[0]
+    acquire = hosts.acquire
+
+    async def acquire_what_ends(**options: Any) -> Lease:
+        lease: Lease = await acquire(**options)
+        if lease.connection.reused:
+            lease.connection.abort()
+        return lease
+
+    monkeypatch.setattr(hosts, "acquire", acquire_what_ends)
+    assert (await gateway.post()).status == 200
+    assert (gateway.sim.alipayplus.count, gateway.sim.alipayplus.connections) == (2, 2)
+    assert gateway.lines()[1]["sent"] == "answered"
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "endless"])
