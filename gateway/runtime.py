@@ -88,7 +88,6 @@ class Runtime:
     edge: EdgeServer
     tunnels: set[Tunnel]
     clusters: tuple[Cluster, ...]
-    lag: LoopLag
     failures: LastFailures
 
 
@@ -104,7 +103,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             return signer.delay()  # which is built later
 
         loop = asyncio.get_running_loop()
-        lag = stack.enter_context(LoopLag(metrics))
+        stack.enter_context(LoopLag(metrics))
         turns = Turns(loop)
         ring = load_key_ring(config.alipayplus)
         _show_keys(metrics, ring)
@@ -169,7 +168,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             note_left=front.note_left,
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, front, edge, tunnels, clusters, lag, recorder.failures)
+        yield Runtime(config, metrics, front, edge, tunnels, clusters, recorder.failures)
 
 
 def _tracer(config: Config, sessions: Sessions, export: Export | None) -> Tracing | None:

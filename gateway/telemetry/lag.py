@@ -1,4 +1,4 @@
-"""How late an event loop does what is due: measured by one timer, observed in `gateway_event_loop_lag_seconds`, and kept."""
+"""How late an event loop does what is due: measured by one timer, and observed in `gateway_event_loop_lag_seconds`."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,10 +13,9 @@ PERIOD: Final = 0.5
 
 
 class LoopLag:
-    """Measures the running loop while the context is open. `present` is the newest measurement (seconds)."""
+    """Measures the running loop while the context is open."""
 
     def __init__(self, metrics: Metrics, *, period: float = PERIOD, now: Callable[[], float] = monotonic) -> None:
-        self.present = 0.0
         self._observe = metrics.loop_lag.observe
         self._period = period
         self._now = now
@@ -34,6 +33,5 @@ class LoopLag:
         self._timer = self._loop.call_later(self._period, self._measure)
 
     def _measure(self) -> None:
-        self.present = max(0.0, self._now() - self._due)  # timers count whole milliseconds, and may come a little early
-        self._observe(self.present)
+        self._observe(max(0.0, self._now() - self._due))  # timers count whole milliseconds, and may come a little early
         self._wait()
