@@ -165,8 +165,6 @@ class Recorder:
         sample: float = 1.0,
         tracer: Tracer | None = None,
         batch: int = 1,
-        now: Callable[[], float] = monotonic,
-        wall_clock: Callable[[], float] = time,
         draw: Callable[[], float] = random,
     ) -> None:
         self._metrics = metrics
@@ -175,8 +173,6 @@ class Recorder:
         self._sample = sample
         self._tracer = tracer
         self._batch = batch
-        self._now = now
-        self._wall_clock = wall_clock
         self._draw = draw
         self._ids = Ids()
         self._ended: list[tuple[Exchange, float, float]] = []
@@ -194,8 +190,8 @@ class Recorder:
 
     def record(self, exchange: Exchange) -> None:
         """Take a request that has ended: it is counted and logged soon, and its spans are given away if it is sampled."""
-        ended = self._now()
-        self._ended.append((exchange, ended, self._wall_clock()))
+        ended = monotonic()
+        self._ended.append((exchange, ended, time()))
         if exchange.is_sampled and self._tracer is not None:
             self._tracer.take(exchange, ended)
         if len(self._ended) >= self._batch:

@@ -4,7 +4,7 @@ Names and attributes are OpenTelemetry's semantic conventions for HTTP where the
 hold what the access log may hold: no header, no query, no customer, neither of the two SDK strings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import urandom
 from time import time_ns
@@ -55,15 +55,14 @@ class Surroundings:
 class Tracing:
     """Takes a share of the requests, and those whose caller wants them taken; gives their spans to `export` when they have ended."""
 
-    def __init__(self, share: float, surroundings: Surroundings, export: Export, *, wall_clock: Callable[[], int] = time_ns) -> None:
+    def __init__(self, share: float, surroundings: Surroundings, export: Export) -> None:
         self.samples = Sampler(share)
         self._surroundings = surroundings
         self._export = export
-        self._wall_clock = wall_clock
 
     def take(self, exchange: Exchange, ended: float) -> None:
         """Make the spans of a request that ended at `ended` (monotonic seconds), just now."""
-        spans = tuple(request_spans(exchange, self._surroundings, ended, self._wall_clock()))
+        spans = tuple(request_spans(exchange, self._surroundings, ended, time_ns()))
         self._export(Trace(exchange.trace_id, exchange.tracestate, spans))
 
 

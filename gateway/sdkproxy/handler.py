@@ -40,7 +40,6 @@ class SdkProxy:
         customer_hash: Callable[[str], str | None] = lambda _: None,
         on_clock_offset: Callable[[float], None] = lambda _: None,
         share: Share = NO_BOUND,
-        now: Callable[[], float] = monotonic,
     ) -> None:
         self.target = prefix + ENDPOINT
         self._limits = limits
@@ -51,7 +50,6 @@ class SdkProxy:
         self._customer_hash = customer_hash
         self._on_clock_offset = on_clock_offset
         self._share = share
-        self._now = now
 
     async def handle(self, request: Request, exchange: Exchange) -> Answer:
         """Return the answer to the app. Raises GatewayError for every refusal and every failure."""
@@ -127,9 +125,9 @@ class SdkProxy:
         return error
 
     async def _check_session(self, request: Request, exchange: Exchange) -> Identity:
-        begun = self._now()
+        begun = monotonic()
         check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
-        exchange.note_session(begun, self._now(), check.outcome, check.source, check.status)
+        exchange.note_session(begun, monotonic(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         return identity_or_refusal(check)
 

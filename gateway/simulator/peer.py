@@ -88,16 +88,8 @@ class Peer(Generic[B]):
     used up then. `default` is that behaviour when nothing is scripted.
     """
 
-    def __init__(
-        self,
-        respond: Callable[[Request, Callable[[], B]], Outcome],
-        default: B,
-        *,
-        keep: int = KEEP,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, respond: Callable[[Request, Callable[[], B]], Outcome], default: B, *, keep: int = KEEP) -> None:
         self._respond = respond
-        self._now = now
         self._script = Script(default)
         self._received: deque[Received] = deque(maxlen=keep)
         self._total = 0
@@ -204,7 +196,7 @@ class Peer(Generic[B]):
         self._received.append(
             Received(
                 number=self._total,
-                time=self._now(),
+                time=datetime.now(UTC),
                 method=request.method,
                 target=request.target,
                 headers=request.headers,

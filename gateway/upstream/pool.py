@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gateway.upstream.addresses import Resolve, system_resolve
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
 from gateway.upstream.endpoint import Endpoint
@@ -31,7 +30,6 @@ class Pool:
         age: float,
         connect_timeout: float,
         limit: int | None = None,
-        resolve: Resolve = system_resolve,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
@@ -40,7 +38,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._keep = limit
         self._clock = clock
-        self._dialer = Dialer(endpoint, resolve=resolve, clock=clock)
+        self._dialer = Dialer(endpoint, clock=clock)
         self._idle: dict[Connection, float] = {}
         self._open: set[Connection] = set()
         self._closed = False
