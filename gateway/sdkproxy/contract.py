@@ -7,14 +7,13 @@ from typing import Final
 
 import msgspec
 
-from gateway.alipayplus.messages import NotStrictJson, decode_strict
+from gateway.alipayplus.messages import ABSENT, NotStrictJson, decode_strict
 from gateway.alipayplus.results import TRAFFIC_LIMIT, UNSIGNED_FAILURES, Result
 from gateway.errors import GatewayError
 
 ENDPOINT: Final = "/v1/sdkProxy"
 SCENE_CHARACTERS: Final = 64
 SCENES: Final = frozenset({"PROXY_SCENE_MINIPROGRAM", "PROXY_SCENE_PAY", "PROXY_SCENE_AC", "IAPProxySceneMiniProgram", "IAPProxyScenePay"})
-_ABSENT: Final = msgspec.Raw(b"")
 _NULL: Final = b"null"
 _USUAL_TYPES: Final = frozenset({"application/json", "application/json; charset=utf-8", "application/json; charset=UTF-8"})
 _QUOTE: Final = b'"'
@@ -22,10 +21,10 @@ _TEXT: Final = msgspec.json.Decoder(str)
 
 
 class _AppMessage(msgspec.Struct):
-    scene: msgspec.Raw = _ABSENT
-    proxyRequestHeader: msgspec.Raw = _ABSENT  # noqa: N815  names of the contract
-    proxyRequestData: msgspec.Raw = _ABSENT  # noqa: N815
-    customerId: msgspec.Raw = _ABSENT  # noqa: N815
+    scene: msgspec.Raw = ABSENT
+    proxyRequestHeader: msgspec.Raw = ABSENT  # noqa: N815  names of the contract
+    proxyRequestData: msgspec.Raw = ABSENT  # noqa: N815
+    customerId: msgspec.Raw = ABSENT  # noqa: N815
 
 
 class AppRequest(msgspec.Struct, frozen=True):
@@ -45,7 +44,7 @@ def decode_request(body: bytes) -> AppRequest:
         message = decode_strict(body, _DECODER)
     except NotStrictJson as error:
         raise malformed("not a JSON object in UTF-8") from error
-    if message.customerId is not _ABSENT:
+    if message.customerId is not ABSENT:
         raise malformed("customerId comes from the session, not from the app")
     header, data = bytes(message.proxyRequestHeader), bytes(message.proxyRequestData)
     if not header.startswith(_QUOTE):

@@ -9,7 +9,6 @@ from time import monotonic
 
 from gateway.alipayplus.client import Call, Client
 from gateway.alipayplus.messages import Response
-from gateway.alipayplus.results import DOCUMENTED, Result
 from gateway.edge.answer import Answer, result_body
 from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
@@ -134,7 +133,7 @@ class SdkProxy:
     def _answer(self, response: Response, exchange: Exchange, sdk: SdkRecord) -> Answer:
         result = response.result
         sdk.result_status, sdk.result_code, sdk.source = result.status, result.code, "alipayplus"
-        sdk.code_label = _code_label(result)
+        sdk.code_label = result.code if result.known else "other"  # a label must come from a closed set
         body = result_body(
             status=result.status,
             code=result.code,
@@ -166,8 +165,3 @@ def _is_identity(coding: str) -> bool:
 
 def _wrong_method() -> GatewayError:
     return GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", "POST"),))
-
-
-def _code_label(result: Result) -> str:
-    """Return the code if it is a documented one under its own status: a label must come from a closed set."""
-    return result.code if DOCUMENTED.get(result.code) == result.status else "other"
