@@ -40,7 +40,7 @@ def read_scalar(node: yaml.ScalarNode, shape: Shape, directory: Path, resolve: C
         raise Wrong("empty: write a value" + (", or remove the key" if shape.optional else ""))
     if shape.kind is bool:
         return _switch(node)
-    if shape.kind is int or (shape.kind is Literal and isinstance(shape.args[0], int)):
+    if shape.kind is int:
         return _number(node, shape)
     return _text(_plain_text(node, shape, resolve), shape, directory)
 
@@ -55,8 +55,6 @@ def _number(node: yaml.ScalarNode, shape: Shape) -> int:
     if node.tag != f"{YAML}int" or not _WHOLE.fullmatch(node.value):
         raise Wrong(_unquoted(node) or "not a whole number: write it in digits")
     number = int(node.value)
-    if shape.kind is Literal and number not in shape.args:
-        raise Wrong(f"only {' or '.join(map(str, shape.args))} is supported for now: write {shape.args[0]}")
     _in_bounds(number, shape, str)
     return number
 

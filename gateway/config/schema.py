@@ -97,17 +97,12 @@ def _scalar(shape: Shape) -> Schema:
     if shape.kind is int:
         return {"type": "integer", **({"minimum": bounds.least, "maximum": bounds.most} if bounds else {})}
     if shape.kind is Literal:
-        return _choice(shape)
+        return {"anyOf": [{"enum": list(shape.args)}, _text(None) | {"pattern": _SUBSTITUTED}]}
     if shape.kind is Share:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _text(Share.PATTERN)]}
     if shape.kind is Workers:
         return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": Workers.MOST}, _text("auto")]}
     return _text(_pattern(shape))
-
-
-def _choice(shape: Shape) -> Schema:
-    closed = {"enum": list(shape.args)}
-    return closed if isinstance(shape.args[0], int) else {"anyOf": [closed, _text(None) | {"pattern": _SUBSTITUTED}]}
 
 
 def _text(pattern: str | None) -> Schema:
