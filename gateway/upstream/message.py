@@ -100,8 +100,3 @@ def request_head(method: str, target: bytes, fields: Iterable[Field]) -> bytes:
         parts.append(b"%s: %s\r\n" % (name, value))
     parts.append(b"\r\n")
     return b"".join(parts)
-
-
-def chunk(data: bytes) -> bytes:
-    """Return a piece of a request body in the chunked coding (RFC 9112 section 7.1); nothing for nothing, since that would end it."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

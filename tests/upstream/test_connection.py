@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from gateway.upstream import (
-    LAST_CHUNK,
     AnswerInvalid,
     AnswerLate,
     Connection,
@@ -13,7 +12,6 @@ from gateway.upstream import (
     Pool,
     Unreachable,
     UpstreamError,
-    chunk,
     request_head,
 )
 from tests.upstream.peer import Call, Peer, StartPeer, until
@@ -314,7 +312,7 @@ async def test_a_paused_connection_takes_nothing_until_it_is_resumed_or_used_aga
 
 async def test_D4_a_slow_peer_stops_the_sender(start_peer: StartPeer, connect: Connect) -> None:
     go = asyncio.Event()
-    piece = bytes(range(256)) * 256
+    chunk, end = b"10000\r\n%b\r\n" % (bytes(range(256)) * 256), b"0\r\n\r\n"
     total = 0
 
     async def script(call: Call) -> None:
@@ -331,16 +329,16 @@ async def test_D4_a_slow_peer_stops_the_sender(start_peer: StartPeer, connect: C
     connection.send(request_head("POST", b"/", [(b"Host", b"peer"), (b"Transfer-Encoding", b"chunked")]))
     stopped = False
     while not stopped:
-        connection.send(chunk(piece))
-        total += len(chunk(piece))
+        connection.send(chunk)
+        total += len(chunk)
         draining = asyncio.ensure_future(connection.drain())
         await asyncio.sleep(0)
         stopped = not draining.done()
-    assert connection.transport.get_write_buffer_size() < 4 * len(piece)
-    total += len(LAST_CHUNK)
+    assert connection.transport.get_write_buffer_size() < 4 * len(chunk)
+    total += len(end)
     go.set()
     await draining
-    connection.send(LAST_CHUNK)
+    connection.send(end)
     connection.finish()
     assert (await connection.read_head()).status == 200
     assert await connection.read_body() == b"hi"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream import LAST_CHUNK, chunk, request_head
+from gateway.upstream import request_head
 from tests.upstream.answers import an_answer
 
 
@@ -35,12 +35,6 @@ def test_a_head_is_written_as_it_is_given() -> None:
 def test_D3_nothing_can_be_slipped_into_a_head(method: str, target: bytes, name: bytes, value: bytes) -> None:
     with pytest.raises(ValueError):
         request_head(method, target, [(name, value)])
-
-
-def test_chunks_are_framed_and_an_empty_one_is_none() -> None:
-    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
-    assert chunk(b"") == b""
-    assert LAST_CHUNK == b"0\r\n\r\n"
 
 
 def test_fields_of_an_answer_are_found_by_name() -> None:
