@@ -8,19 +8,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway import config as configuration
 from gateway.alipayplus.background import Background
 from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
 from gateway.alipayplus.signer import Signer
-from gateway.config import Alipayplus, Config, Fault, Loaded
+from gateway.config import Alipayplus, Config, Fault
 from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import BATCH, Recorder
 from gateway.edge.forwarded import TrustedProxies
@@ -50,11 +48,6 @@ from gateway.upstream.configured import alipayplus_cluster, api_cluster
 from gateway.upstream.watch import Watch, show_health
 
 CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
-
-
-def load(path: Path) -> Loaded:
-    """Load and check a configuration with every check that there is. Raises ConfigError with all faults."""
-    return configuration.load(path, checks=CHECKS)
 
 
 def check_tls(config: Config) -> Iterator[Fault]:

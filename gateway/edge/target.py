@@ -46,12 +46,11 @@ class Target(Struct, frozen=True, gc=False):
     readings: frozenset[str] = frozenset()
 
 
-def parse(raw: bytes | str, *, method: str = "GET", host: str = "") -> Target:
+def parse(text: str, *, method: str = "GET", host: str = "") -> Target:
     """Read the request target of a request line; `host` is the value of the request's own Host field.
 
     Raises GatewayError REQUEST_MALFORMED for whatever is never routed (architecture, Request targets).
     """
-    text = raw if isinstance(raw, str) else raw.decode("latin-1")
     if not text.startswith("/"):
         text = _origin_form(text, method, host)
     path, _, query = text.partition("?")

@@ -11,7 +11,7 @@ SEGMENT = st.text("abcXYZ019-_~!$&'()*+,=:@|^`{}[]\"<>", min_size=1).map(lambda 
 QUERY = st.text([chr(code) for code in range(0x21, 0x7F) if chr(code) != "#"])
 
 
-def refusal(raw: bytes | str, *, method: str = "GET", host: str = "api.example") -> str:
+def refusal(raw: str, *, method: str = "GET", host: str = "api.example") -> str:
     with pytest.raises(GatewayError) as caught:
         parse(raw, method=method, host=host)
     assert caught.value.failure.code == "REQUEST_MALFORMED"
@@ -77,7 +77,7 @@ def test_dot_segments_are_refused(target: str) -> None:
         pytest.param("/a%2?2", "percent escape", id="G4-%2-before-the-query"),
         pytest.param("/caf\u00e9", "character that may not stand in a target", id="G4-unicode"),
         pytest.param("/\uff0e\uff0e/b", "character that may not stand in a target", id="G4-fullwidth"),
-        pytest.param(b"/\xc0\xae", "character that may not stand in a target", id="G4-raw-overlong"),
+        pytest.param("/\xc0\xae", "character that may not stand in a target", id="G4-raw-overlong"),
         pytest.param("/a\udc80", "character that may not stand in a target", id="G4-undecodable"),
         pytest.param("/a?\u00e9", "character that may not stand in a target", id="G4-unicode-in-the-query"),
         pytest.param("/a?b\x00", "character that may not stand in a target", id="G4-NUL-in-the-query"),
@@ -89,7 +89,7 @@ def test_dot_segments_are_refused(target: str) -> None:
         pytest.param("/a?b#c", "character that may not stand in a target", id="G4-fragment-behind-the-query"),
     ],
 )
-def test_what_no_path_may_hold_is_refused(target: bytes | str, reason: str) -> None:
+def test_what_no_path_may_hold_is_refused(target: str, reason: str) -> None:
     assert refusal(target) == f"request target: {reason}"
 
 
@@ -168,9 +168,8 @@ def test_A4_our_own_absolute_form_is_taken_as_its_origin_form(target: str, host:
     ],
 )
 def test_what_passes_is_kept_byte_for_byte(target: str, path: str, query: str) -> None:
-    for raw in (target, target.encode()):
-        parsed = parse(raw)
-        assert (parsed.raw, parsed.path, parsed.query) == (target, path, query)
+    parsed = parse(target)
+    assert (parsed.raw, parsed.path, parsed.query) == (target, path, query)
 
 
 @given(st.lists(SEGMENT), st.booleans(), st.none() | QUERY)

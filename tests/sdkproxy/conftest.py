@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway import runtime
-from gateway.runtime import Runtime
+from gateway.config import load
+from gateway.runtime import CHECKS, Runtime, running
 from gateway.simulator import Behaviour, Login, Simulator
 from gateway.simulator.keys import Keys
 from gateway.telemetry.log import Logs
@@ -106,14 +106,14 @@ class StartGateway:
 
     async def __call__(self, changes: Mapping[str, Any] | None = None, **simulator: Any) -> Gateway:
         sim = await self._stack.enter_async_context(Simulator(self._directory, keys=self._keys, **simulator))
-        config = runtime.load(sim.write_configuration(changes)).config
+        config = load(sim.write_configuration(changes), CHECKS).config
         log_file = self._directory / "log"
         fd = os.open(log_file, os.O_WRONLY | os.O_CREAT)
         self._stack.callback(os.close, fd)
         metrics = Metrics()
         logs = Logs(config.telemetry.log, out=fd, err=fd)
         self._stack.callback(logs.close)
-        parts = await self._stack.enter_async_context(runtime.running(config, metrics, logs))
+        parts = await self._stack.enter_async_context(running(config, metrics, logs))
         server = await asyncio.get_running_loop().create_server(parts.edge, "127.0.0.1", 0)
         self._stack.callback(server.close)
         http = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))

@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway import runtime
+from gateway.config import load
+from gateway.runtime import CHECKS
 from gateway.simulator import Keys, Ports, Simulator
 from gateway.simulator.peers import CannotListen
 
 
 async def test_the_configuration_is_one_that_the_gateway_takes(simulator: Simulator) -> None:
     changes = {"server": {"listen": "127.0.0.1:0"}, "admin": {"listen": "127.0.0.1:0"}}
-    loaded = runtime.load(simulator.write_configuration(changes))
+    loaded = load(simulator.write_configuration(changes), CHECKS)
     assert loaded.warnings == ()
     assert loaded.config.alipayplus.host == (f"https://127.0.0.1:{simulator.alipayplus.port}",)
 
