@@ -45,7 +45,10 @@ class BodyTimeout(GatewayError):
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """Return the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED for bad framing, or ClientLeft."""
+    """Return the body, of a request whose declared length, if it has one, is known to be within the limits.
+
+    Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED for bad framing, or ClientLeft.
+    """
     content = request.content
     try:
         if content.is_eof() and content.exception() is None:  # all of it has arrived: no timer needed
@@ -68,8 +71,6 @@ def _bounded(body: bytes, size: int) -> bytes:
 async def _read_slowly(request: Request, limits: BodyLimits) -> bytes:
     deadline = _Deadline(request, limits)
     if request.content_length is not None:
-        if request.content_length > limits.size:
-            raise BodyTooLarge
         return await _read_announced(request, request.content_length, deadline)
     body = bytearray()
     while piece := await _read_piece(request, deadline):
