@@ -61,7 +61,7 @@ def _details(config: Config, route: ApiRoute, upstream: Upstream) -> Iterator[st
     if route.session != "none":
         more = config.session.forward.forward_headers if config.session.forward is not None else ()
         yield f"set by the login: {', '.join((config.session.identity_header, *more))}"
-    yield "written anew: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, X-Request-Id, traceparent"
+    yield "written anew: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, X-Request-Id, traceparent, tracestate"
     yield from _changes("request", route.request_headers)
     yield from _changes("answer", route.response_headers)
 

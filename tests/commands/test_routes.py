@@ -49,7 +49,7 @@ def test_explains_the_route_the_session_rule_and_what_would_be_sent(command: Com
         "host: the name of the server",
         "largest body: 1MiB",
         "removed from the request, in every spelling: X-Auth-Id, X-Customer-Id, X-Tier",
-        "written anew: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, X-Request-Id, traceparent",
+        "written anew: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP, X-Request-Id, traceparent, tracestate",
         "request header removed: X-Debug",
         "request header set: X-Gateway: alipayplus",
         "request header added: X-Via: gateway",
