@@ -53,7 +53,7 @@ class GatewayError(Exception):
     """A failure of the table, on its way to the one place that renders it.
 
     `reason` is a short fixed text for the log (never a peer's or a client's words); `message` replaces the table's text in the
-    answer; `headers` are added to the answer (Allow, Retry-After, WWW-Authenticate).
+    answer; `headers` are added to the answer (Allow, WWW-Authenticate).
     """
 
     def __init__(self, code: str, reason: str, *, message: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:

@@ -17,7 +17,7 @@ from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, U
 from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
 
-BUFFER = 127 * 1024  # as much as there is room for in a core's cache; above 128 KiB malloc takes each piece from the kernel
+BUFFER = 127 * 1024  # as much as there is room for in a core's cache
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
 
 Done = Callable[[Answer | UpstreamError], None]
@@ -57,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The transport beneath, to ask it for addresses and TLS; not to be written to."""
+        """The transport beneath, to bound what it holds and to ask how it is; not to be written to."""
         return self._transport
 
     @property
