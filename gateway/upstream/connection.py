@@ -115,8 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         self.sent = False
         if self._error is not None or self._transport.is_closing():
             raise Unreachable("connection closed before the request")
-        if self._reading_paused:
-            self._resume()
+        self.resume()
         self._parser.start(method, limit=limit, upgrade=upgrade)
         self._finished = False
 
@@ -160,18 +159,21 @@ class Connection(asyncio.BufferedProtocol):
     def take_body(self) -> bytes:
         """Return what has come of the body and was not read, without waiting: nothing if there is nothing."""
         body = self._parser.take_body()
-        if self._reading_paused:
-            self._resume()
+        self.resume()
         return body
 
     def pause(self) -> None:
         """Take nothing more from the peer until `resume`."""
-        self._pause()
+        if not self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """Take from the peer again."""
         if self._reading_paused:
-            self._resume()
+            self._reading_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     async def read_body(self) -> bytes:
         """Return what has come of the body, nothing at its end. Raises ConnectionLost and AnswerInvalid."""
@@ -190,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
         leftover = self._parser.leftover
         if leftover is None:
             raise RuntimeError("there was no 101")
-        self._pause()
+        self.pause()
         self.deadline.end()
         self._error = ConnectionLost("handed over")
         self._on_lost(self)
@@ -234,16 +236,6 @@ class Connection(asyncio.BufferedProtocol):
                 if not waiter.done():
                     waiter.set_result(None)
 
-    def _pause(self) -> None:
-        if not self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = True
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        self._reading_paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -264,7 +256,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
             return
         if self._done is None and (parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH):
-            self._pause()
+            self.pause()
         self._wake()
 
     def eof_received(self) -> None:

@@ -72,8 +72,7 @@ class Pool:
         now = self._clock() if idle else 0.0
         while idle:
             connection, since = idle.popitem()
-            is_worn = now - since >= self._idle_limit or now - connection.opened_at >= self._age_limit
-            if not is_worn and connection.is_still_reusable():
+            if not self._is_worn(connection, since, now) and connection.is_still_reusable():
                 connection.reused = True
                 return connection
             connection.abort()
