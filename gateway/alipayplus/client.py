@@ -27,7 +27,7 @@ from gateway.alipayplus.signer import Signer
 from gateway.alipayplus.verification import verify_answer
 from gateway.errors import GatewayError
 from gateway.telemetry.spans import Phases
-from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError, resolve
+from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError, settle
 from gateway.upstream import Unreachable as NoConnection
 
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
@@ -150,7 +150,7 @@ class Client:
             call.phases["sign"] = (asked, begun)
             call.sent = "unknown"
             head = self._head(lease.endpoint, call, signature, len(body))
-            end, limit = partial(resolve, answered), self._max_response
+            end, limit = partial(settle, answered), self._max_response
             lease.connection.begin(head, body, limit=limit, timeout=self._timeouts.total, done=end)
 
         try:

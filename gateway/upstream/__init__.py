@@ -4,7 +4,7 @@ Used by session, alipayplus and passthrough; what a call means is theirs.
 """
 
 from gateway.upstream.cluster import Cluster, Full, Lease, NoneAvailable, Outcome
-from gateway.upstream.connection import Connection, Done, resolve
+from gateway.upstream.connection import Connection, Done, settle
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.limiter import Limiter
@@ -30,5 +30,5 @@ __all__ = [
     "Unreachable",
     "UpstreamError",
     "request_head",
-    "resolve",
+    "settle",
 ]

@@ -87,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         after these, and when it is cancelled, the connection is closed.
         """
         waiter: asyncio.Future[Answer] = self._loop.create_future()
-        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(resolve, waiter))
+        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(settle, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -296,7 +296,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
 
-def resolve(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:
+def settle(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:
     """Give an outcome to whoever still waits for it."""
     if waiter.done():
         return
