@@ -10,10 +10,10 @@ from gateway.admin.pools import EndpointShown
 from gateway.admin.status import Concern, Section, ServiceStatus, State
 from gateway.admin.traffic import Flow
 from gateway.admin.words import share
+from gateway.telemetry import clock
 
 DAY: Final = 86400.0
 CERTIFICATE_DAYS: Final = 21
-CLOCK_OFFSET: Final = 30.0  # seconds, as where the log warns
 FULL: Final = 0.9
 FEW: Final = 0.01
 MANY: Final = 0.5
@@ -129,5 +129,5 @@ def _limits(status: ServiceStatus) -> Iterator[Concern]:
         yield _warn("limits", "Nearly as many calls to Alipay+ are in flight as may be")
     if calls.waiting:
         yield _warn("limits", "Calls to Alipay+ wait for a place")
-    if calls.clock_offset is not None and abs(calls.clock_offset) > CLOCK_OFFSET:
+    if calls.clock_offset is not None and abs(calls.clock_offset) > clock.LARGE:
         yield _warn("limits", f"Our clock and that of Alipay+ differ by {calls.clock_offset:+.0f} s")

@@ -11,6 +11,7 @@ from gateway.admin.markup import Content, Markup, el
 from gateway.admin.pieces import mark, section
 from gateway.admin.status import ServiceStatus
 from gateway.admin.tables import table
+from gateway.sdkproxy.contract import ENDPOINT
 
 _USES: Final = {"signing": "signs", "next": "ours, ready", "verification": "of Alipay+"}
 _KEYS: Final = ("Key", "#Version", "#Bits", "#File's age", "Fingerprint (SHA-256)", "File")
@@ -29,7 +30,7 @@ def configuration(status: ServiceStatus) -> Markup:
         ("In use since", in_use),
         ("File", el("code", status.config)),
         ("Listening on", [(el("code", one), " ") for one in status.listen]),
-        ("SDK path", el("code", f"{status.sdk_prefix}/v1/sdkProxy")),
+        ("SDK path", el("code", f"{status.sdk_prefix}{ENDPOINT}")),
     )
     listed = el("dl", ((el("dt", name), el("dd", value)) for name, value in facts))
     return section("reload", "Configuration", listed, _lines("Faults", reload.faults, "bad"), _lines("Warnings", status.warnings, "warn"))
