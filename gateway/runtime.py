@@ -111,7 +111,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
         client = _client(config.alipayplus, ring, signer, hosts, metrics)
-        sessions = await _sessions(config, metrics, stack)
+        sessions = _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
         stack.callback(recorder.flush)
@@ -173,7 +173,7 @@ def _tracer(config: Config, sessions: Sessions, export: Export | None) -> Tracin
     return Tracing(settings.sample, Surroundings(scheme, config.sdk_proxy.path_prefix + ENDPOINT, call, URI), export)
 
 
-async def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:
+def _sessions(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Sessions:
     sessions = Sessions(config.session, observe=partial(_count_upstream, metrics, "session"))
     stack.push_async_callback(sessions.close)
     return sessions
