@@ -9,11 +9,12 @@ Transfer-Encoding in HTTP/1.0, a Host that is none. All of this is pure.
 import re
 from typing import Final
 
+from aiohttp import HttpVersion11
+
 from gateway.edge.request import Request
 from gateway.edge.target import is_host
 from gateway.errors import GatewayError
 
-_VERSIONS: Final = ((1, 1), (1, 0))
 # Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
 _PART_OF_IT: Final = re.compile(rb"(?:\r\n)*(?:\r?|[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[^ \r\n]+(?: [HTP/.01]*\r?)?)?)?)")
@@ -40,15 +41,13 @@ def is_proxy_header(data: bytes) -> bool:
 
 
 def check_framing(request: Request) -> None:
-    """Raise REQUEST_MALFORMED for a head that is not one HTTP/1.0 or 1.1 request to one host with one framing."""
-    if request.version not in _VERSIONS:
-        raise _malformed("version")
+    """Raise REQUEST_MALFORMED for a head that is not one request to one host with one framing."""
     headers = request.headers
     host = headers.get("Host")
     if host and not is_host(host):
         raise _malformed("Host")
     coding = headers.get("Transfer-Encoding")
-    if coding is not None and (not coding.isascii() or coding.lower() != "chunked" or request.version != _VERSIONS[0]):
+    if coding is not None and (not coding.isascii() or coding.lower() != "chunked" or request.version != HttpVersion11):
         raise _malformed("Transfer-Encoding")
 
 
