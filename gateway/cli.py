@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 failed while running, 2 usage, 3 configuration invalid.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -18,10 +19,27 @@ Add: TypeAlias = Callable[["Subparsers"], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _hold_standard_streams()
     given = sys.argv[1:] if arguments is None else arguments
     options = parser(only=given[0] if given else None).parse_args(given)
     code: int = options.func(options)
     return code
+
+
+def _hold_standard_streams() -> None:
+    """Keep the numbers of standard streams that are closed: else a socket gets one, and what is written there goes into it (faults F5).
+
+    What is written to standard output still fails, and is counted where lines of the log are; what is written to standard error is lost.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # it gets this number, the lowest that is free
+            os.set_inheritable(number, True)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def parser(*, only: str | None = None) -> argparse.ArgumentParser:

@@ -82,14 +82,14 @@ class StartProcess:
     async def serve(self, config: Path, sim: Simulator, **options: Any) -> Process:
         """Start a gateway with this configuration, which has the ports of `sim`, and wait until it serves.
 
-        The options are those of `command`: `environ`, and `out` in place of a pipe that is read.
+        The options are those of `command`: `environ`, `out` in place of a pipe that is read, and `shell`.
         """
         running = await self._start(config, sim, **options)
         await running.until_said(b'"serving"')
         return running
 
-    async def begin(self, sim: Simulator, changes: Mapping[str, Any] | None = None) -> Process:
-        return await self._start(sim.write_configuration(changes), sim)
+    async def begin(self, sim: Simulator, changes: Mapping[str, Any] | None = None, **options: Any) -> Process:
+        return await self._start(sim.write_configuration(changes), sim, **options)
 
     async def _start(self, config: Path, sim: Simulator, **options: Any) -> Process:
         process = await command("run", "-c", str(config), **options)
@@ -113,11 +113,15 @@ def _kill_with_children(pid: int) -> None:
 
 
 async def command(
-    *arguments: str, stdin: int | None = None, out: int = asyncio.subprocess.PIPE, environ: Mapping[str, str] | None = None
+    *arguments: str,
+    stdin: int | None = None,
+    out: int = asyncio.subprocess.PIPE,
+    environ: Mapping[str, str] | None = None,
+    shell: str = 'exec "$@"',
 ) -> asyncio.subprocess.Process:
-    """Start `gateway` with these arguments, and with `environ` added to the environment."""
+    """Start `gateway` with these arguments, by this command of the shell, and with `environ` added to the environment."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
+        *("sh", "-c", shell, "sh", sys.executable, "-m", "gateway", *arguments),
         stdin=stdin,
         stdout=out,
         stderr=asyncio.subprocess.PIPE,

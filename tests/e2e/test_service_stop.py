@@ -13,7 +13,7 @@ import pytest
 from gateway.simulator import Behaviour, Simulator
 from tests.e2e.conftest import Process
 from tests.e2e.load import PATH, Load, echo
-from tests.e2e.watching import probe, said, until_gone, until_said_times, workers
+from tests.e2e.watching import metrics, probe, said, total, until_gone, until_said_times, workers
 
 SOCKETS = 100
 
@@ -176,6 +176,20 @@ async def test_systemd_is_told_how_the_service_is(start: Any, systemd: Any) -> N
     gateway.process.send_signal(signal.SIGTERM)
     assert "STOPPING=1" in (await systemd("STOPPING=1"))[-1]
     assert await gateway.ended() == 0
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"], ids=["F5-standard-error", "F5-all"])
+async def test_F5_it_serves_where_standard_streams_are_closed(start: Any, systemd: Any, closed: str) -> None:
+    sim = await start.simulator()
+    echo(sim)
+    environ = {"NOTIFY_SOCKET": str(start.directory / "notify")}
+    gateway = await start.begin(sim, {"server": {"workers": 2}}, environ=environ, shell=f'exec "$@" {closed}')
+    assert await systemd("READY=1") == ["READY=1\nSTATUS=serving with 2 workers, generation 1"]
+    async with Load(gateway.port, clients=2) as load:
+        await load.more(20)
+    assert load.failures == []
+    assert total(await metrics(gateway), "gateway_worker_restarts_total") == 0
+    assert await gateway.stop() == 0
 
 
 async def test_systemds_watchdog_is_fed_during_a_drain(start: Any, systemd: Any) -> None:
