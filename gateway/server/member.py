@@ -45,17 +45,21 @@ class Member:
         child.on_end = self._reaped
 
     async def assign(self, assignment: Assignment, sockets: Sequence[socket.socket]) -> None:
-        """Give the worker its sockets and what it serves; it says when it is `ready`."""
+        """Give the worker its sockets and what it serves; it says when it is `ready`. When that raises anything, it has ended."""
         channel = self._child.channel
         channel.setblocking(False)
         try:
             send_descriptors(channel, [sock.fileno() for sock in sockets])
-        except OSError:  # it has ended already
+            await asyncio.get_running_loop().create_unix_connection(lambda: self._channel, sock=channel)
+            self._channel.send(assignment)
+        except Exception as error:
             channel.close()
             self._lost()
-            return
-        await asyncio.get_running_loop().create_unix_connection(lambda: self._channel, sock=channel)
-        self._channel.send(assignment)
+            if isinstance(error, OSError):  # it has ended already, or does so now
+                return
+            self.kill()
+            await self.ended.wait()
+            raise
 
     @property
     def serves(self) -> bool:

@@ -81,6 +81,10 @@ class Seat:
         except OSError as error:
             self.fault, self.failures = error.strerror or "no process can be started", self.failures + 1
             return 0.0
+        except Exception as error:  # noqa: BLE001  whatever it is, the other places are kept filled
+            self._log().error("a worker could not be started", worker=self._slot, exc_info=error)
+            self.fault, self.failures = f"the gateway itself failed: {type(error).__name__}; see the log", self.failures + 1
+            return 0.0
         if self._given_up.is_set():
             member.kill()
         lived = await self._see_through(member)

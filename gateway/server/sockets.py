@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.config import Address, Listener
+from gateway.server.control import DESCRIPTORS_MAX
 from gateway.server.inherited import Inherited, take_over
 from gateway.server.unix import Inode, inode, listen_unix
 
@@ -73,7 +74,7 @@ class Listeners:
         """Open what another configuration asks for; what did not change stays the same sockets. Raises CannotListen, and then all stays.
 
         With fewer slots than before, the sockets of those that are gone are dealt out to the others, so that nothing that waits is lost.
-        Afterwards both have these sockets: close this one with `but` the new one.
+        Afterwards both have these sockets: close this one with `but` the new one. No slot has more than a worker can be sent.
         """
         kept = {each.listener: each for each in self._opened if each.is_current()}
         ports = {port for each in self._opened for port in each.ports()}
@@ -82,10 +83,12 @@ class Listeners:
         try:
             for listener in listeners:
                 opened.append(opening.open(listener))  # noqa: PERF401  what is open is closed when the next one fails
+            reopened = Listeners(opened, slots)
+            _check_room(reopened)
         except CannotListen:
             Listeners(opened).close(but=self)
             raise
-        return Listeners(opened, slots)
+        return reopened
 
     def close(self, *, but: "Listeners | None" = None) -> None:
         """Close every socket that `but` does not have too, and remove the files of unix sockets that are closed."""
@@ -174,6 +177,16 @@ class _Opening:
             return _Opened(listener, take_over(descriptors))
         except ValueError as error:
             raise CannotListen(f"{listener}: {error}") from error
+
+
+def _check_room(listeners: Listeners) -> None:
+    """Raise CannotListen where a slot has more sockets than can be sent to a worker."""
+    most = max(map(len, listeners.slots))
+    if most > DESCRIPTORS_MAX:
+        raise CannotListen(
+            f"one worker would get {most} sockets, {DESCRIPTORS_MAX} at most can be sent: write fewer listeners, or no fewer workers"
+            " (those of workers that are gone are dealt out to the others until the gateway is started anew)"
+        )
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, Any]:

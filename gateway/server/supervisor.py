@@ -170,9 +170,10 @@ class Supervisor:
         try:
             spare, self._spare = self._spare, None
             await generation.start(place.listeners, self._tasks, spare=spare)
-        except BaseException:
+        except BaseException as error:
             place.close(but=self._place)
-            self._tasks.create_task(self._retire(generation))
+            if isinstance(error, Exception) or self._signals.stop.is_set():  # else an error elsewhere ends all, and no task can be added
+                self._tasks.create_task(self._retire(generation))
             raise
         former, self._current = self._current, generation
         former_place, self._place = self._place, place

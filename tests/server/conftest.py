@@ -14,7 +14,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.ne
 
 
 WORKERS = {"test_acceptor.py", "test_admission.py", "test_control.py", "test_secure.py"}
-SUPERVISORS = {"test_generation.py", "test_reload.py", "test_watch.py"}
+SUPERVISORS = {"test_generation.py", "test_supervisor.py", "test_watch.py"}
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

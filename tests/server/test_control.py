@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from gateway.server.control import (
+    DESCRIPTORS_MAX,
     Ask,
     Assignment,
     BadMessage,
@@ -45,6 +46,18 @@ def test_a_worker_without_sockets_gets_none() -> None:
     with ours, theirs:
         send_descriptors(ours, [])
         assert receive_descriptors(theirs) == []
+
+
+def test_as_many_descriptors_as_the_kernel_sends_at_once_arrive() -> None:
+    ours, theirs = pair()
+    with ours, theirs:
+        send_descriptors(ours, [ours.fileno()] * DESCRIPTORS_MAX)
+        received = receive_descriptors(theirs) or []
+        assert len(received) == DESCRIPTORS_MAX
+        for descriptor in received:
+            os.close(descriptor)
+        with pytest.raises(OSError, match="Invalid argument"):
+            send_descriptors(ours, [ours.fileno()] * (DESCRIPTORS_MAX + 1))
 
 
 def test_the_end_of_the_other_side_is_no_message() -> None:

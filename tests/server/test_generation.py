@@ -17,7 +17,7 @@ from gateway.server.edition import Edition, read_edition
 from gateway.server.generation import Generation, NotReady
 from gateway.server.member import SILENT_TICKS
 from gateway.server.processor import openssl_settings
-from gateway.server.seat import LAST_DELAY, delay
+from gateway.server.seat import FAILING, LAST_DELAY, delay
 from gateway.server.sockets import Listeners, open_listeners
 from gateway.server.tally import Tally
 from gateway.simulator import Ports
@@ -156,6 +156,17 @@ async def test_E3_a_machine_without_room_for_a_process_is_named(stage: Stage) ->
     generation._children = Children(("/none",))
     with pytest.raises(NotReady, match="a worker does not start: No such file or directory"):
         await generation.start(stage.listeners, stage.tasks)
+
+
+async def test_E3_an_error_of_our_own_is_a_worker_that_does_not_start(stage: Stage) -> None:
+    generation = stage.generation(READY)
+    [[sock], _] = stage.listeners.slots
+    stage.listeners.slots = ((sock,) * 256,)  # one byte says how many there are
+    with pytest.raises(NotReady, match="a worker does not start: the gateway itself failed: ValueError; see the log"):
+        await generation.start(stage.listeners, stage.tasks)
+    assert len(stage.said("a worker could not be started")) >= FAILING
+    await generation.drain()
+    assert generation.members == set()
 
 
 async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Address, Listener
+from gateway.server.control import DESCRIPTORS_MAX
 from gateway.server.sockets import CannotListen, Listeners, open_address, open_listeners
 
 ANY_PORT = Listener(Address("127.0.0.1", 0))
@@ -131,6 +132,14 @@ def test_E1_a_port_of_another_gateway_is_refused_too(listen: Opener) -> None:
         listen(tcp(port))
     with pytest.raises(CannotListen, match="in use by another process"):
         open_address(Address("127.0.0.1", port))
+
+
+def test_E1_more_sockets_than_a_worker_can_be_sent_are_refused_and_none_stays_open(listen: Opener) -> None:
+    count = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(CannotListen, match=f"one worker would get {DESCRIPTORS_MAX + 1} sockets, {DESCRIPTORS_MAX} at most can be sent"):
+        listen(*[ANY_PORT] * (DESCRIPTORS_MAX + 1))
+    assert len(list(Path("/proc/self/fd").iterdir())) == count
+    assert len(listen(*[ANY_PORT] * DESCRIPTORS_MAX).slots[0]) == DESCRIPTORS_MAX
 
 
 @pytest.mark.parametrize(
@@ -271,6 +280,13 @@ class TestReopen:
         assert sum(accepted(sock) for slot in after.slots for sock in slot) == 30
         for client in clients:
             client.close()
+
+    def test_E3_fewer_slots_are_refused_where_the_last_would_get_too_many_sockets(self, listen: Opener) -> None:
+        before = listen(ANY_PORT, tcp(0, "::1"), slots=128)
+        with pytest.raises(CannotListen, match="one worker would get 256 sockets"):
+            listen(ANY_PORT, tcp(0, "::1"), slots=1, before=before)
+        assert all(is_open(sock) for slot in before.slots for sock in slot)
+        assert [len(slot) for slot in listen(ANY_PORT, tcp(0, "::1"), slots=2, before=before).slots] == [128, 128]
 
     def test_an_address_may_change_to_one_that_covers_it(self, listen: Opener) -> None:
         before = listen(ANY_PORT)
