@@ -4,10 +4,11 @@ How it is shown is left to `gateway.admin`.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic, time
 
 from msgspec import structs
+from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.counts import counts
 from gateway.admin.history import History
@@ -28,10 +29,11 @@ from gateway.telemetry.failures import Failed, LastFailures
 class Showing:
     """Shows the service from its start on; the supervisor tells what changes."""
 
-    def __init__(self, edition: Edition, tally: Tally, health: Health) -> None:
+    def __init__(self, edition: Edition, tally: Tally, health: Health, log: Callable[[], FilteringBoundLogger]) -> None:
         self._edition = edition
         self._tally = tally
         self._health = health
+        self._log = log
         self._since = time()
         self._history = History(monotonic(), self._since)
         self._ended = LastFailures()
@@ -39,9 +41,16 @@ class Showing:
         self.reload = ReloadShown(self._since, True, self._since)
 
     async def take_up(self, edition: Edition) -> None:
-        """Take that this edition is in use now. Its keys are read beside the loop, since that takes a while."""
+        """Take that this edition is in use now. Its keys are read beside the loop, since that takes a while.
+
+        Where that cannot be done, for want of descriptors perhaps, nothing is shown of it, and the service goes on.
+        """
         self._edition = edition
-        found = await asyncio.to_thread(_in_force, edition)
+        try:
+            found = await asyncio.to_thread(_in_force, edition)
+        except Exception as error:  # noqa: BLE001  whatever it is, a page is not worth the service
+            self._log().error("the status page cannot show what is in force", exc_info=error)
+            found = InForce()
         if edition is self._edition:
             self._in_force = found
 

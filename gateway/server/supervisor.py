@@ -59,7 +59,7 @@ class Supervisor:
         self._notifier = Notifier()
         self._health = Health()
         self._tally = Tally(metrics.registry, self._members)
-        self._showing = Showing(edition, self._tally, self._health)
+        self._showing = Showing(edition, self._tally, self._health, self.log)
         self._site = Site(admin_app(self._tally.collect, self._health, self.status))
         self._generations: list[Generation] = []
         self._current: Generation | None = None  # the one in use; others start or drain
