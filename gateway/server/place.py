@@ -27,7 +27,7 @@ class Place:
         is_kept = former is not None and former.admin_address == config.admin.listen
         admin = None
         try:
-            admin = former.admin if former is not None and is_kept else open_address(config.admin.listen)
+            admin = former.admin if former is not None and is_kept else _admin(config.admin.listen, former)
             pid_file = _pid_file(config, former)
         except Exception:
             listeners.close(but=former.listeners if former is not None else None)
@@ -54,6 +54,11 @@ def _listeners(config: Config, inherited: Inherited, former: Place | None) -> Li
     server = config.server
     opening = former.listeners.reopen if former is not None else open_listeners
     return opening(server.listen, slots=int(server.workers) or usable_cpus(), unix_mode=int(server.unix_mode, 8), inherited=inherited)
+
+
+def _admin(address: Address, former: Place | None) -> socket.socket:
+    """Listen for operators. Where the port stays, the former socket is still open: an address that covers its own is joined to it."""
+    return open_address(address, is_first=former is None or former.admin.getsockname()[1] != address.port)
 
 
 def _pid_file(config: Config, former: Place | None) -> PidFile | None:

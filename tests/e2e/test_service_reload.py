@@ -212,6 +212,16 @@ async def test_listeners_that_change_are_opened_before_and_closed_afterwards(sta
     assert await gateway.stop() == 0
 
 
+async def test_the_operators_address_may_change_to_one_that_covers_it(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim)
+    change(gateway.config, admin={"listen": f"localhost:{gateway.admin}"})
+    await reload(gateway)
+    for _ in range(4):
+        assert await probe(gateway, "/readyz") == (200, [])
+    assert await gateway.stop() == 0
+
+
 async def test_E6_keys_of_both_sides_are_rotated_under_load(start: Any) -> None:
     ours, theirs = generate_private_key(), start.keys.stranger
     sim: Simulator = await start.simulator(known={"2": VerificationKey.of(ours.public_key())})
