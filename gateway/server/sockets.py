@@ -73,6 +73,7 @@ class Listeners:
     def reopen(self, listeners: Iterable[Listener], *, slots: int, unix_mode: int, inherited: Inherited) -> "Listeners":
         """Open what another configuration asks for; what did not change stays the same sockets. Raises CannotListen, and then all stays.
 
+        The files of unix sockets that stay keep their mode until `set_mode`.
         With fewer slots than before, the sockets of those that are gone are dealt out to the others, so that nothing that waits is lost.
         Afterwards both have these sockets: close this one with `but` the new one. No slot has more than a worker can be sent.
         """
@@ -89,6 +90,15 @@ class Listeners:
             Listeners(opened).close(but=self)
             raise
         return reopened
+
+    def set_mode(self, unix_mode: int) -> None:
+        """Give this mode to the files of all unix sockets, also of those that were open before. Raises CannotListen."""
+        for each in self._opened:
+            if each.listener.path is not None and each.is_current():
+                try:
+                    each.listener.path.chmod(unix_mode)
+                except OSError as error:
+                    raise CannotListen(f"{each.listener}: {_reason(error)}") from error
 
     def close(self, *, but: "Listeners | None" = None) -> None:
         """Close every socket that `but` does not have too, and remove the files of unix sockets that are closed."""
@@ -161,13 +171,12 @@ class _Opening:
         return _Opened(listener, tuple(sockets))
 
     def _open_unix(self, listener: Listener, path: Path, kept: _Opened | None) -> _Opened:
+        if kept is not None:
+            return kept
         try:
-            if kept is None:
-                return _Opened(listener, (listen_unix(path, mode=self.unix_mode, backlog=BACKLOG),), inode(path))
-            path.chmod(self.unix_mode)
+            return _Opened(listener, (listen_unix(path, mode=self.unix_mode, backlog=BACKLOG),), inode(path))
         except OSError as error:
             raise CannotListen(f"{listener}: {_reason(error)}") from error
-        return kept
 
     def _take_over(self, listener: Listener) -> _Opened:
         descriptors = self.inherited.get(listener.name or "", ())

@@ -170,6 +170,7 @@ class Supervisor:
         try:
             spare, self._spare = self._spare, None
             await generation.start(place.listeners, self._tasks, spare=spare)
+            place.listeners.set_mode(int(edition.config.server.unix_mode, 8))
         except BaseException as error:
             place.close(but=self._place)
             if isinstance(error, Exception) or self._signals.stop.is_set():  # else an error elsewhere ends all, and no task can be added

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,20 @@ async def test_E3_a_configuration_that_cannot_serve_leaves_the_old_one_serving(s
     gateway.config.write_text(good)
     await reload(gateway)
     assert total(await metrics(gateway), "gateway_config_last_reload_successful") == 1
+    assert await gateway.stop() == 0
+
+
+async def test_E3_the_mode_of_a_unix_socket_changes_with_the_configuration_only(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim, {"server": {"listen": "unix:gateway.sock", "unix_mode": "0660"}})
+    file, admin = start.directory / "gateway.sock", free_port()
+    with socket.create_server(("127.0.0.1", admin)):
+        change(gateway.config, server={"unix_mode": "0600"}, admin={"listen": f"127.0.0.1:{admin}"})
+        gateway.process.send_signal(signal.SIGHUP)
+        await until_said_times(gateway, FAILED, 1)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o660
+    await reload(gateway)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert await gateway.stop() == 0
 
 

@@ -260,10 +260,21 @@ class TestReopen:
         assert stays.exists()
         assert not goes.exists()
 
-    def test_the_mode_of_a_socket_that_stays_is_changed(self, listen: Opener, tmp_path: Path) -> None:
-        before = listen(Listener(path=tmp_path / "a"), mode=0o660)
-        listen(Listener(path=tmp_path / "a"), mode=0o600, before=before)
-        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+    def test_the_mode_of_a_socket_that_stays_is_changed_when_it_is_told_to_be(self, listen: Opener, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        before = listen(Listener(path=path), mode=0o660)
+        after = listen(Listener(path=path), ANY_PORT, mode=0o600, before=before)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        after.set_mode(0o600)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_the_mode_of_a_file_of_somebody_else_is_not_changed(self, listen: Opener, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        listeners = listen(Listener(path=path))
+        path.unlink()
+        path.touch(mode=0o640)
+        listeners.set_mode(0o600)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
     def test_more_slots_have_the_same_port(self, listen: Opener) -> None:
         before = listen(ANY_PORT, slots=1)
