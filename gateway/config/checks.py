@@ -141,6 +141,14 @@ def listeners_are_apart(config: Config) -> Iterator[Fault]:
         yield Fault(("admin", "listen"), "server.listen has this address already: write another port")
 
 
+def addresses_are_apart(config: Config) -> Iterator[Fault]:
+    """Demand clients' addresses that can be listened at together."""
+    for index, listener in enumerate(config.server.listen):
+        for former in config.server.listen[:index]:
+            if listener != former and listener.address and former.address and _collide(listener.address, former.address):
+                yield Fault(("server", "listen", index), f"{former} has this address already: keep one, or write another port")
+
+
 def unix_paths_fit(config: Config) -> Iterator[Fault]:
     """Demand paths of unix sockets that the system can take (unix(7))."""
     for index, listener in enumerate(config.server.listen):
@@ -219,6 +227,7 @@ RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     timeout_outlasts_alipayplus,
     signing_key_exists,
     listeners_are_apart,
+    addresses_are_apart,
     unix_paths_fit,
     proxies_are_named,
     subject_is_verified,
@@ -255,6 +264,12 @@ def _overlap(one: Address, other: Address) -> bool:
     if len(hosts) == 1 or _ANY_V6 in hosts:
         return True
     return _ANY_V4 in hosts and not any(":" in host for host in hosts)
+
+
+def _collide(one: Address, other: Address) -> bool:
+    """Whether the system does not let both be listened at: every IPv6 address is no IPv4 address here."""
+    hosts = (one.host, other.host)
+    return _overlap(one, other) and (_ANY_V6 not in hosts or all(":" in host for host in hosts))
 
 
 def _is_loopback(host: str) -> bool:

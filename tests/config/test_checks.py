@@ -72,6 +72,18 @@ INTROSPECTION = "{url: https://idp.internal/introspect, client_id: g, client_sec
         pytest.param({"admin__listen": "0.0.0.0:8080"}, "admin.listen: server.listen has this address already", id="E1-listen-any"),
         pytest.param({"admin__listen": '"[::]:8080"'}, "admin.listen: server.listen has this address already", id="E1-listen-any-v6"),
         pytest.param(
+            {"server__listen": "[127.0.0.1:1, unix:/a, 0.0.0.0:1]"},
+            "server.listen[2]: 127.0.0.1:1 has this address already: keep one, or write another port",
+            id="E1-listen-any-of-two",
+        ),
+        pytest.param(
+            {"server__listen": '["[::]:1", "[::1]:1"]'},
+            "server.listen[1]: [::]:1 has this address already: keep one, or write another port",
+            id="E1-listen-any-v6-of-two",
+        ),
+        pytest.param({"server__listen": "[a:1, A:1]"}, "server.listen[1]: a:1 has this address already", id="E1-listen-case"),
+        pytest.param({"server__listen": "[a:1, a:1]"}, "server.listen[1]: stands twice in this list: keep one", id="E1-listen-twice"),
+        pytest.param(
             {"server__listen": "[127.0.0.1:1, unix:/" + "x" * 107 + "]"},
             "server.listen[1]: longer than the 107 bytes that a unix socket's path may have",
             id="E1-unix-path",
@@ -108,6 +120,8 @@ def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -
         ("unix:a", "a:1"),
     ):
         files.load(files.text(server__listen=listen, admin__listen=admin))
+    for several in ('["0.0.0.0:1", "[::]:1"]', "[0.0.0.0:0, 127.0.0.1:0]", "[0.0.0.0:1, 127.0.0.1:2]", '["[::]:1", a:1]', "[a:1, b:1]"):
+        files.load(files.text(server__listen=several))
 
 
 @pytest.mark.parametrize(
