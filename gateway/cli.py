@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 failed while running, 2 usage, 3 configuration invalid.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,14 +17,32 @@ from gateway import __version__
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
 Add: TypeAlias = Callable[["Subparsers"], None]
 
+FAILED: Final = 1
+_NOT_TAKEN: Final = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPIPE}
+"""Why standard output takes no more."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _hold_standard_streams()
-    given = sys.argv[1:] if arguments is None else arguments
-    options = parser(only=given[0] if given else None).parse_args(given)
-    code: int = options.func(options)
-    return code
+    try:
+        return _do(sys.argv[1:] if arguments is None else arguments)
+    except OSError as error:  # the commands see to files and peers themselves
+        if error.errno not in _NOT_TAKEN:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is held would be written at the end again, and fail again
+        sys.stderr.write(f"gateway: standard output: {error.strerror}\n")
+        return FAILED
+
+
+def _do(given: Sequence[str]) -> int:
+    """Run a command. Raises OSError when standard output does not take what is printed."""
+    try:
+        options = parser(only=given[0] if given else None).parse_args(given)
+        code: int = options.func(options)
+        return code
+    finally:
+        sys.stdout.flush()
 
 
 def _hold_standard_streams() -> None:

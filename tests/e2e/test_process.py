@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 
 from gateway.simulator import Behaviour
+from tests.e2e.conftest import command
 
 URL = "http://127.0.0.1:{}/alipayplus/v1/sdkProxy"
 LOGIN = {"Authorization": "Bearer demo-token-anna"}
@@ -202,6 +204,19 @@ async def test_the_version_is_told(run_gateway: Any) -> None:
     code, out, _ = await run_gateway("--version")
     assert code == 0
     assert re.fullmatch(r"gateway \d+\.\d+\.\d+\S*\n", out)
+
+
+@pytest.mark.parametrize("words", ["schema", "--version"])
+@pytest.mark.parametrize(
+    ("redirection", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("", "Broken pipe")]
+)
+async def test_F5_output_that_nobody_takes_is_one_clear_line(words: str, redirection: str, reason: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = await command(*words.split(), stdin=asyncio.subprocess.DEVNULL, out=write, shell=f'exec "$@" {redirection}')
+    os.close(write)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (1, f"gateway: standard output: {reason}\n")
 
 
 async def test_check_config_and_schema_as_commands(start: Any, run_gateway: Any) -> None:
