@@ -22,7 +22,8 @@ from gateway.upstream.tls import verifying_context
 PATH: Final = "/alipayplus/v1/sdkProxy"
 """Where the SDK's requests go by default (architecture, The app's contract)."""
 
-MOST_SECONDS: Final = 60.0
+DEFAULT_SECONDS: Final = 60.0
+MOST_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--header", metavar="H", action="append", default=[], help="'Name: value', the login for instance; may be repeated")
     parser.add_argument("--scene", metavar="S", help="put this scene into the body")
     parser.add_argument("--ca", metavar="FILE", help="trust these CAs (PEM) instead of the system's")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=MOST_SECONDS, help="(default: %(default)s)")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=DEFAULT_SECONDS, help="(default: %(default)s)")
     parser.set_defaults(func=call)
     _take_file_after_options(parser)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"a number of seconds, more than 0 and at most {MOST_SECONDS:g}")
+    return seconds
 
 
 def _take_file_after_options(parser: argparse.ArgumentParser) -> None:
@@ -127,8 +138,8 @@ def _connection(url: SplitResult, context: ssl.SSLContext | None, timeout: float
 def _target(given: str) -> SplitResult:
     try:
         url = urlsplit(given)
-        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
-    except ValueError:
+        usable = url.scheme in {"http", "https"} and bool((url.hostname or "").encode("idna")) and url.port != 0
+    except ValueError:  # a UnicodeError, too: a label of the host that is empty or too long
         usable = False
     if not usable or url.username is not None or not given.isascii() or re.search(r"[\s\x00-\x1f\x7f]", given):
         raise UnusableInput("write the URL as http://host:port/path or https://host/path")

@@ -4,6 +4,7 @@ Changing the pair is `gateway.commands.rotate`.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -63,7 +64,7 @@ def generate(args: argparse.Namespace) -> int:
     directory: Path = args.directory
     pair = rotate.Pair(directory / PRIVATE, directory / PUBLIC, directory / PORTAL)
     for file in pair.files:
-        if file.exists() or file.is_symlink():
+        if os.path.lexists(file):
             return refuse(f"{file} exists already and is not overwritten", FAILED)
     key = generate_private_key(args.bits)
     mate = VerificationKey.of(key.public_key())

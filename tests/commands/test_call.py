@@ -203,6 +203,8 @@ async def test_tls_is_verified(call_: Call, tmp_path: Path) -> None:
         (["http://user:canary@host"], "write the URL as"),
         (["http://host/\u20ac"], "write the URL as"),
         (["http://host/a b"], "write the URL as"),
+        (["http://a..b/"], "write the URL as"),
+        ([f"http://{'a' * 64}"], "write the URL as"),
         (["http://host", "--header", "canary"], "write a header as 'Name: value'"),
         (["http://host", "--header", "A B: canary"], "write a header as 'Name: value'"),
         (["http://host", "--header", "A: canary\r\nB: c"], "the value of A holds characters"),
@@ -226,7 +228,13 @@ def test_wrong_usage_is_2(command: Command) -> None:
     assert command("call http://host one two").code == 2
     assert command("call http://host one --scene S two").code == 2
     assert command("call http://host --unknown").code == 2
-    assert command("call http://host --timeout soon").code == 2
+
+
+@pytest.mark.parametrize("timeout", ["soon", "-1", "0", "nan", "inf", "1e20", "3601"])
+def test_a_timeout_that_cannot_be_is_2(command: Command, closed_port: int, timeout: str) -> None:
+    done = command(f"call http://127.0.0.1:{closed_port} --timeout={timeout}")
+    assert done.code == 2
+    assert "argument --timeout: a number of seconds, more than 0 and at most 3600" in done.err
 
 
 def test_the_default_path_is_where_the_gateway_takes_requests() -> None:

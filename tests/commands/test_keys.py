@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.alipayplus.keys import load_private_key, load_public_key
+from tests.commands.conftest import Outcome
 
 Command = Callable[..., Any]
 
@@ -88,6 +89,11 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(command: Command, tmp_pa
     done = command("keys generate", tmp_path / "file" / "keys")
     assert (done.code, done.out) == (1, "")
     assert done.err == f"gateway: {tmp_path / 'file' / 'keys'}: Not a directory\n"
+
+
+def test_a_name_that_is_too_long_is_one_clear_line(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 300)
+    assert command("keys generate", folder) == Outcome(1, "", f"gateway: {folder}: File name too long\n")
 
 
 @pytest.mark.parametrize("line", ["keys", "keys generate", "keys generate --bits 1024 x", "keys show", "keys unknown"])
