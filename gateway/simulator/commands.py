@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from gateway.simulator.configuration import DEFAULT_PORTS, Ports
 from gateway.simulator.making import make_missing
 from gateway.simulator.peers import CannotListen, Peers
 from gateway.simulator.playing import CannotPlay, setup_for
-from gateway.simulator.simulator import Simulator
+from gateway.simulator.simulator import CannotWrite, Simulator
 
 OK, FAILED, INVALID = 0, 1, 3
 LAST_BASE: Final = 65535 - 4
@@ -85,7 +86,7 @@ def _exit_code(work: "demo.Work") -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return INVALID
-    except (CannotListen, CannotPlay, CannotStart, demo.DemoFailed) as error:
+    except (CannotListen, CannotPlay, CannotStart, CannotWrite, demo.DemoFailed) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return FAILED
 
@@ -134,7 +135,7 @@ async def _temporary(options: argparse.Namespace) -> AsyncIterator[Sequence[str]
 
 @asynccontextmanager
 async def _generated(directory: Path, options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
-    if any((directory / name).exists() for name in ("gateway.yaml", "keys", "tls")):
+    if _is_in_use(directory):
         raise CannotStart(
             f"{directory} holds a configuration or keys already, and nothing is overwritten: gateway simulate -c FILE plays its peers"
         )
@@ -154,3 +155,7 @@ async def _generated(directory: Path, options: argparse.Namespace) -> AsyncItera
             f"  curl --cacert {simulator.ca} https://127.0.0.1:{ports.alipayplus}/_simulator/received",
             "",
         )
+
+
+def _is_in_use(directory: Path) -> bool:
+    return any(os.path.lexists(directory / name) for name in ("gateway.yaml", "keys", "tls"))

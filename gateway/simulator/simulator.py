@@ -23,14 +23,18 @@ KEY_VERSION: Final = "1"
 HOST: Final = "127.0.0.1"
 
 
-class Simulator:
-    """Alipay+, an auth service and an MPP API on `ports`; an async context manager.
+class CannotWrite(Exception):
+    """A file can't be written; the text names it and says why."""
 
-    `directory` (made if need be) gets keys/mpp-1.pem (the gateway's private key), keys/alipayplus-1.pem (Alipay+'s public one),
-    tls/ca.pem (the CA of the server certificate, which holds for `names` and for `lifetime`; a negative one has expired), and what
-    `write_configuration` writes. New keys take some tenths of a second: tests pass theirs. `known` are further public keys of the gateway
-    that Alipay+ knows, by version. `keep` bounds the records, `fast` is for
-    load generators: nothing is verified, scripted or kept.
+
+class Simulator:
+    """Alipay+, an auth service and an MPP API on `ports`; an async context manager. Entering it raises CannotListen and CannotWrite.
+
+    When the peers listen, `directory` (made if need be) gets keys/mpp-1.pem (the gateway's private key), keys/alipayplus-1.pem (Alipay+'s
+    public one), tls/ca.pem (the CA of the server certificate, which holds for `names` and for `lifetime`; a negative one has expired),
+    and what `write_configuration` writes. New keys take some tenths of a second: tests pass theirs. `known` are further public keys of
+    the gateway that Alipay+ knows, by version. `keep` bounds the records, `fast` is for load generators: nothing is verified, scripted or
+    kept.
     """
 
     def __init__(
@@ -48,14 +52,13 @@ class Simulator:
         self.directory = directory
         self.keys = keys or Keys.generate()
         self._ports = ports or Ports.any()
-        authority = Authority.generate()
-        self._write(authority)
+        self._authority = Authority.generate()
         self._peers = Peers(
             Setup(
                 Places((Address(HOST, self._ports.alipayplus),), Address(HOST, self._ports.auth), Address(HOST, self._ports.mpp)),
                 Partner(CLIENT_ID, {KEY_VERSION: SigningKey.of(self.keys.mpp, KEY_VERSION).public, **(known or {})}),
                 Signer(CLIENT_ID, KEY_VERSION, self.keys.alipayplus, self.keys.stranger),
-                authority.server_context(names, lifetime),
+                self._authority.server_context(names, lifetime),
                 keep=keep,
                 fast=fast,
             )
@@ -63,6 +66,11 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         await self._peers.__aenter__()
+        try:
+            self._write()
+        except OSError as error:
+            await self._peers.__aexit__()
+            raise self._cannot_write(error) from error
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -97,13 +105,20 @@ class Simulator:
         """Write the configuration of a gateway that runs against this simulator into `directory`; give its path.
 
         `changes` is merged into conf/demo.yaml, mapping by mapping; None takes a key away. To be called when the simulator runs.
+        Raises CannotWrite.
         """
         path = self.directory / name
-        path.write_text(render(self.ports, changes))
+        try:
+            path.write_text(render(self.ports, changes))
+        except OSError as error:
+            raise self._cannot_write(error) from error
         return path
 
-    def _write(self, authority: Authority) -> None:
+    def _write(self) -> None:
         for folder in ("keys", "tls"):
             (self.directory / folder).mkdir(parents=True, exist_ok=True)
         self.keys.write(self.directory / "keys")
-        authority.write(self.ca)
+        self._authority.write(self.ca)
+
+    def _cannot_write(self, error: OSError) -> CannotWrite:
+        return CannotWrite(f"{error.filename or self.directory}: {(error.strerror or 'cannot be written').lower()}")

@@ -128,11 +128,19 @@ async def test_a_faulty_configuration_exits_3(tmp_path: Path) -> None:
     assert "lisen" in errors
 
 
-async def test_a_taken_port_is_named(tmp_path: Path, port_base: int) -> None:
+async def test_a_taken_port_is_named_and_nothing_is_written(tmp_path: Path, port_base: int) -> None:
     async with simulate("--port-base", str(port_base), temporary=tmp_path):
-        code, _, errors = await run("--port-base", str(port_base))
+        code, _, errors = await run("--port-base", str(port_base), "--dir", str(tmp_path / "other"))
     assert code == 1
     assert f"127.0.0.1:{port_base + 2}: address already in use" in errors
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("file", "not a directory"), ("a" * 300, "file name too long")])
+async def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path, port_base: int, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = await run("--port-base", str(port_base), "--dir", str(tmp_path / name))
+    assert (code, errors) == (1, f"gateway: {tmp_path / name}/keys: {reason}\n")
 
 
 @pytest.mark.parametrize(
