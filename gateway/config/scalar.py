@@ -22,7 +22,7 @@ YAML: Final = "tag:yaml.org,2002:"
 TEXT: Final = f"{YAML}str"
 NULL: Final = f"{YAML}null"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
-_WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,14})")
+_WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,999})")  # Python reads no more than 4300 digits
 _PARSED: Final = (Duration, Size, Share, Workers, Address, Listener)
 
 

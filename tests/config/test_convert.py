@@ -115,6 +115,8 @@ def test_an_empty_section_counts_as_absent(files: Files, empty: str) -> None:
         pytest.param("session__cache__ttl", '""', "empty: write a text", id="E1-empty-text"),
         pytest.param("session__cache__max_entries", "0", "out of bounds: write 1 to 10000000", id="E1-number-0"),
         pytest.param("session__cache__max_entries", "-1", "out of bounds: write 1 to 10000000", id="E1-number-negative"),
+        pytest.param("session__cache__max_entries", "1" + "0" * 18, "out of bounds: write 1 to 10000000", id="E1-number-large"),
+        pytest.param("session__cache__max_entries", "9" * 1000, "out of bounds: write 1 to 10000000", id="E1-number-very-large"),
         pytest.param("session__cache__max_entries", "1_000", "not a whole number: write it in digits", id="E1-number-underscore"),
         pytest.param("session__cache__max_entries", "0x10", "not a whole number: write it in digits", id="E1-number-hex"),
         pytest.param("session__cache__max_entries", "010", "not a whole number: write it in digits", id="E1-number-octal"),
