@@ -18,7 +18,7 @@ from gateway.server.unix import Inode, inode, listen_unix
 
 BACKLOG: Final = 4096
 _REASONS: Final = {
-    errno.EADDRINUSE: "in use by another process",
+    errno.EADDRINUSE: "in use already",
     errno.EADDRNOTAVAIL: "this machine has no such address",
 }
 

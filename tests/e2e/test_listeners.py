@@ -141,7 +141,7 @@ class TestUnix:
         sim = await start.simulator()
         other = await start.begin(sim, {"server": {"listen": "unix:gateway.sock"}})
         assert await other.ended() == 1
-        assert b"gateway.sock: in use by another process" in other.err
+        assert b"gateway.sock: in use already" in other.err
         _, writer = await asyncio.open_unix_connection(gateway.config.parent / "gateway.sock")
         writer.close()
 

@@ -170,7 +170,7 @@ async def test_E1_a_port_in_use_is_named_and_nothing_is_half_started(start: Any)
     with socket.create_server(("127.0.0.1", sim.ports.admin)):
         gateway = await start.begin(sim)
         assert await gateway.ended() == 1
-    assert f"127.0.0.1:{sim.ports.admin}: in use by another process".encode() in gateway.err
+    assert f"127.0.0.1:{sim.ports.admin}: in use already".encode() in gateway.err
     assert b'"serving"' not in gateway.err
 
 

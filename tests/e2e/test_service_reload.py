@@ -115,7 +115,7 @@ async def test_E4_reloads_come_one_after_the_other_and_none_while_draining(start
         pytest.param(
             "alipayplus", {"signing": {"key_version": "1", "private_keys": {"1": "none.pem"}}}, "private_keys", id="E3-missing-key"
         ),
-        pytest.param("server", {"listen": "PORT_IN_USE"}, "in use by another process", id="E3-port-in-use"),
+        pytest.param("server", {"listen": "PORT_IN_USE"}, "in use already", id="E3-port-in-use"),
     ],
 )
 async def test_E3_a_configuration_that_cannot_serve_leaves_the_old_one_serving(start: Any, section: str, changed: Any, fault: str) -> None:
