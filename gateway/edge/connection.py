@@ -94,7 +94,7 @@ class Connection(BaseProtocol):
         return self._awaits_request() and not self._come and not self._has_come()
 
     def _awaits_request(self) -> bool:
-        return self._waiter is not None and not self._queue and not self._incoming.has_begun
+        return self._waiter is not None and not self._queue and not self._incoming.head
 
     def _has_come(self) -> bool:
         if self.transport is None:
@@ -250,9 +250,10 @@ class Connection(BaseProtocol):
         if begun:
             self._cancel_head_timer()
             self._take(begun)
-        if incoming.has_begun:
+        if incoming.head:
             self._begin_head_timer()
-        self._note_last()
+        if incoming.is_over:
+            self._note_last()
 
     def _note_last(self) -> None:
         """Know that the request in hand is the last one when nothing is to be read behind it."""

@@ -19,15 +19,15 @@ Message = tuple[RawRequestMessage, StreamReader]
 class Incoming:
     """Reads what comes on one connection, which has this parser. A head has `header_size` bytes at most.
 
-    `is_over`: nothing more is read. `is_upgraded`: what comes now is of another protocol, and is kept in `tail`.
+    `head`: what has come of the next one. `is_over`: nothing more is read. `is_upgraded`: what comes now is of another protocol, and is kept in `tail`.
     """
 
-    __slots__ = ("_body", "_ending", "_head", "_header_size", "_left", "_parser", "_rest", "is_over", "is_upgraded", "tail")
+    __slots__ = ("_body", "_ending", "_header_size", "_left", "_parser", "_rest", "head", "is_over", "is_upgraded", "tail")
 
     def __init__(self, parser: HttpRequestParser, header_size: int) -> None:
         self._parser: HttpRequestParser | None = parser
         self._header_size = header_size
-        self._head = b""  # what has come of the next one
+        self.head = b""
         self._body: StreamReader = EMPTY_PAYLOAD  # that of the newest request
         self._left: int | None = None  # bytes of that body that have not come; None if that is not known, since it comes in chunks
         self._ending = b""  # its last bytes then
@@ -35,11 +35,6 @@ class Incoming:
         self.is_over = False
         self.is_upgraded = False
         self.tail = b""
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a head has come in part."""
-        return bool(self._head)
 
     def read(self, data: bytes, room: int) -> list[Message | Exception]:
         """Return the requests that begin in `data`, and what is none; when there are as many as `room`, what is left waits."""
@@ -72,13 +67,13 @@ class Incoming:
         """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
         if not data:
             return b""
-        head = self._head + data
+        head = self.head + data
         end = end_of_head(head)
         refused = self._refused(head, end or len(head))
         if refused is None and not end:
-            self._head = head
+            self.head = head
             return b""
-        self._head = b""
+        self.head = b""
         come = refused or self._parsed(head[:end])
         self.is_over = isinstance(come, Exception)
         begun.append(come)
