@@ -156,7 +156,11 @@ class AnswerParser:
         self._quiet += size
         if not self._status:
             self._pieces.append(bytes(data))
+        chunks = self.chunks
+        before = len(chunks)
         self._execute(data)
+        if len(chunks) - before > 1:
+            chunks[before:] = [b"".join(chunks[before:])]  # tiny ones take many times their size
         if self.complete:
             self.extra = self.extra or not self._is_end(data)
         elif self._quiet > MAX_HEAD:

@@ -276,6 +276,18 @@ def test_a_body_at_the_limit_is_read() -> None:
     assert read(OK + b"Content-Length: 5\r\n\r\n", limit=2, method="HEAD").complete
 
 
+@pytest.mark.parametrize("start", [CHUNKED, b"HTTP/1.1 103 Early Hints\r\n\r\n" + CHUNKED], ids=["final", "interim"])
+def test_G12_a_body_in_tiny_chunks_is_held_in_one_piece_for_each_read(start: bytes) -> None:
+    parser = AnswerParser()
+    parser.start("GET")
+    reads = [start + b"2\r\nhi\r\n" * 1000, b"2\r\nhi\r\n" * 1000 + b"2\r\n", b"hi\r\n" + b"2\r\nhi\r\n" * 1000 + b"0\r\n\r\n"]
+    for count, piece in enumerate(reads, 1):
+        parser.feed(piece)
+        assert len(parser.chunks) == count
+    assert parser.complete
+    assert parser.take_body() == b"hi" * 3001
+
+
 HEADS = [
     OK + b"Content-Length: 2\r\n\r\n",
     OK + b"Transfer-Encoding: chunked\r\n\r\n",
