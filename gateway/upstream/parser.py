@@ -66,7 +66,7 @@ class AnswerParser:
     def _expect_head(self) -> None:
         self._opening = True
         self._held = self._tail = b""
-        self._pieces: list[bytes] = []  # of a head that llhttp has begun to read
+        self._pieces: list[bytes] = []  # of a head that llhttp has begun to read, until it has read it
         self._status = self._fed = self._received = self._quiet = 0  # bytes in all, of the body, since its last piece
         self._chunked = False
 
@@ -131,7 +131,7 @@ class AnswerParser:
         if end < len(_BLANK):
             self._held = data
             return
-        self._opening = False
+        self._opening, self._held = False, b""
         self._pieces.append(data[:end])
         self._execute(data[:end])
         rest = data[end:]
@@ -226,6 +226,7 @@ class AnswerParser:
         self._status, self._length, self._head_size = status, length, end + len(_BLANK)
         self.keep_alive = self._parser.should_keep_alive()
         self.heads.append(Head(status, reason, lines, names, length, bodiless))
+        self._pieces = []
 
     def _on_coding(self, lines: list[bytes], names: list[bytes]) -> None:
         value = lines[names.index(b"transfer-encoding")].partition(b":")[2].strip(b" \t").lower()

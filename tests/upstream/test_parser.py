@@ -1,4 +1,5 @@
 import contextlib
+import tracemalloc
 from typing import NamedTuple
 
 import pytest
@@ -286,6 +287,32 @@ def test_G12_a_body_in_tiny_chunks_is_held_in_one_piece_for_each_read(start: byt
         assert len(parser.chunks) == count
     assert parser.complete
     assert parser.take_body() == b"hi" * 3001
+
+
+BODY = b"Content-Length: 50000\r\n\r\n" + b"x" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("method", "reads"),
+    [
+        pytest.param("GET", [OK + BODY], id="at-once"),
+        pytest.param("GET", [OK[:5], OK[5:] + BODY[:10], BODY[10:]], id="head-in-pieces"),
+        pytest.param("GET", [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + BODY], id="interim"),
+        pytest.param("HEAD", [OK + b"A: " + b"b" * 50_000, b"\r\n\r\n"], id="without-body"),
+    ],
+)
+def test_nothing_of_an_answer_is_held_when_it_has_been_taken_out(method: str, reads: list[bytes]) -> None:
+    parser = AnswerParser()
+    tracemalloc.start()
+    parser.start(method)
+    for piece in reads:
+        parser.feed(memoryview(piece))
+    assert parser.complete
+    parser.heads.clear()
+    parser.take_body()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 10_000
 
 
 HEADS = [
