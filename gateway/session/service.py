@@ -27,6 +27,8 @@ from gateway.upstream.tls import client_context
 KEPT_IDLE: Final = 20.0
 KEPT_AGE: Final = 600.0
 """Seconds for which a connection to the auth service is kept unused, and at all. One that has ended costs a repeat, not a failure."""
+_TURNS: Final = 4
+"""Turns of the event loop in which an answer that has come is read, and its verdict given to those who wait."""
 
 _CLOSING: Final = unavailable("the gateway is closing")
 
@@ -154,8 +156,14 @@ class Sessions:
         except TimeoutError:
             return flight.late
 
-    def _expire(self, key: bytes, flight: Flight, task: asyncio.Task[Verdict]) -> None:
-        """End a call-out whose time is up; those who wait learn it now, not when the connection is closed."""
+    def _expire(self, key: bytes, flight: Flight, task: asyncio.Task[Verdict], turns: int = _TURNS) -> None:
+        """End a call-out whose time is up; those who wait learn it now, not when the connection is closed.
+
+        A loop that is late may come here before it reads what has come in time: it has some turns for that.
+        """
+        if turns:
+            asyncio.get_running_loop().call_soon(self._expire, key, flight, task, turns - 1)
+            return
         self._leave(key, flight)
         flight.settle(flight.late)
         task.cancel()

@@ -2,10 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+_TURN: Final = 0.001
+"""Seconds, the least that a timer can have: the loop reads before it comes."""
 
 
 class Deadline:
-    """Calls what was set last, when its time has come, unless it was cleared before. `end` in any case."""
+    """Calls what was set last, when its time has come, unless it was cleared before. `end` in any case.
+
+    A loop that is late may come to its timers before it reads what has come in time: it does that first.
+    """
 
     __slots__ = ("_at", "_loop", "_reached", "_timer")
 
@@ -37,12 +44,15 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _look(self, reached: float = 0.0) -> None:
+        """See whether it is time; what was `reached` when the last timer came has been waited for."""
         self._timer = None
         if not self._at:
             return
         if self._loop.time() < self._at:
             self._timer = self._loop.call_at(self._at, self._look)
-            return
-        self._at = 0.0
-        self._reached()
+        elif reached != self._at:
+            self._timer = self._loop.call_later(_TURN, self._look, self._at)
+        else:
+            self._at = 0.0
+            self._reached()

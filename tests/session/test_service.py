@@ -1,4 +1,5 @@
 import asyncio
+import os
 import random
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway.session import Check, Identity, Sessions
 from gateway.session.check import Outcome
 from tests.session.auth_server import ABORT, WAITING, AuthServer, Clock, Gateway, Received, always, answer, by_token, owner, session, valid
 from tests.session.conftest import StartSessions
+from tests.upstream.peer import hold_up
 
 
 def ids(checks: list[Check]) -> list[str | None]:
@@ -109,6 +111,18 @@ async def test_B4_a_slow_auth_service_is_unavailable_at_the_deadline(start: Star
     assert len(auth.received) == 1
     assert not gateway.sessions._flights
     assert gateway.observed[-1] == "timeout"
+
+
+@KEPT
+async def test_B4_an_answer_that_came_in_time_counts_though_the_loop_is_late(start: StartSessions, auth: AuthServer, *, kept: bool) -> None:
+    gateway = start(timeout=0.5)
+    await begin(gateway, auth, kept=kept)
+    (task,) = gateway.several(1)
+    await auth.arrived.get()
+    (writer,) = auth.writers
+    await hold_up(0.5, lambda: os.write(writer.get_extra_info("socket").fileno(), valid()))
+    assert ids([await task]) == ["user-1"]
+    assert gateway.observed[-1] == "ok"
 
 
 async def test_B4_a_repeat_has_what_is_left_of_the_time(start: StartSessions, auth: AuthServer) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,24 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
+
+
+async def hold_up(seconds: float, meanwhile: Callable[[], object]) -> None:
+    """Keep the loop for so long from its timers and from what has come: it looks at the timers first then, if it is uvloop."""
+    loop = asyncio.get_running_loop()
+    held_up = loop.create_future()
+    ours, theirs = socket.socketpair()
+
+    def block() -> None:
+        loop.remove_reader(ours)
+        meanwhile()
+        time.sleep(seconds)
+        held_up.set_result(None)
+
+    with ours, theirs:
+        loop.add_reader(ours, block)
+        theirs.send(b"x")
+        await held_up
 
 
 @dataclass

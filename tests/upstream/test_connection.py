@@ -1,9 +1,11 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from gateway.upstream import (
+    Answer,
     AnswerInvalid,
     AnswerLate,
     Connection,
@@ -14,7 +16,7 @@ from gateway.upstream import (
     UpstreamError,
     request_head,
 )
-from tests.upstream.peer import Call, Peer, StartPeer, until
+from tests.upstream.peer import Call, Peer, StartPeer, hold_up, until
 
 HEAD = request_head("POST", b"/a?b", [(b"Host", b"peer"), (b"Content-Length", b"5")])
 GET = request_head("GET", b"/a?b", [(b"Host", b"peer")])
@@ -188,6 +190,23 @@ async def test_C2_an_answer_that_is_late_is_an_error_of_its_own_and_closes_the_c
         await connection.exchange(HEAD, b"12345", limit=100, timeout=0.05)
     assert not connection.reusable
     await ended.wait()
+
+
+async def test_C2_an_answer_that_came_in_time_is_taken_though_the_loop_is_late(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_to_end()
+
+    peer = await start_peer(script)
+    connection = await connect(peer)
+    await until(lambda: bool(peer.calls))
+    theirs = peer.calls[0].writer.get_extra_info("socket").fileno()
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    connection.begin(HEAD, b"12345", limit=10, timeout=0.2, done=outcome.set_result)
+    await hold_up(0.2, lambda: os.write(theirs, HI))
+    answer = await outcome
+    assert isinstance(answer, Answer)
+    assert answer.body == b"hi"
+    assert connection.reusable
 
 
 async def test_a_cancelled_exchange_closes_the_connection(start_peer: StartPeer, connect: Connect) -> None:
