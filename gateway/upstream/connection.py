@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -39,6 +40,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, sock: socket.socket, on_lost: Callable[["Connection"], None], buffer: memoryview) -> None:
         """`buffer` may be shared by all connections of one loop: what was received into it is taken out at once."""
         self.sent = False
+        self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self._buffer = buffer
@@ -281,10 +283,22 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""
         self.deadline.end()
+        if exc is not None and self._error is None and not self._parser.complete:
+            self._take_last()
         if self._error is None:
             self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
         self._on_lost(self)
         self._wake()
+
+    def _take_last(self) -> None:
+        """Take what had come before more of the request met a connection that the peer had closed: its answer, most often.
+
+        One more read at most, for there is no pausing any more. Under TLS it is lost.
+        """
+        if self._transport.get_extra_info("ssl_object") is None:
+            with suppress(OSError):  # nothing has come, or the socket is closed
+                if size := self._sock.recv_into(self._buffer):
+                    self.buffer_updated(size)
 
     def pause_writing(self) -> None:
         """Take that the peer is slower than we."""

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import select
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -380,6 +382,34 @@ async def test_an_answer_before_the_request_is_whole_is_read_and_the_connection_
     assert await connection.read_body() == b"no"
     assert await connection.read_body() == b""
     assert not connection.reusable
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["streamed", "whole"])
+async def test_an_answer_is_taken_though_its_peer_resets_the_connection_on_more_of_the_request(*, is_whole: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = Pool(Endpoint.parse(f"http://127.0.0.1:{server.getsockname()[1]}"), idle=60, age=60, connect_timeout=10)
+        connection = await pool.acquire()
+        theirs, _ = server.accept()
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    if is_whole:
+        connection.begin(HEAD, limit=10, done=outcome.set_result)
+    else:
+        connection.start("POST")
+        connection.send(HEAD)
+    await until(lambda: bool(select.select([theirs], [], [], 0)[0]))
+    theirs.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+    theirs.close()  # what it has not read makes that a reset
+    connection.send(b"12345")
+    if is_whole:
+        answer = await outcome
+        assert isinstance(answer, Answer)
+        assert (answer.status, answer.body) == (413, b"no")
+    else:
+        assert (await connection.read_head()).status == 413
+        assert await connection.read_body() == b"no"
+        assert await connection.read_body() == b""
+    assert not connection.reusable
+    await pool.close()
 
 
 async def test_a_body_that_ends_with_the_connection_is_streamed_to_its_end(start_peer: StartPeer, connect: Connect) -> None:
