@@ -52,9 +52,9 @@ class Background:
         return self._is_ready
 
     def sign(self, digest: bytes) -> None:
-        """Let the process sign a SHA-256 digest. A few at a time: there is room for them."""
+        """Let the process sign a SHA-256 digest. A few at a time: there is room for them. Raises OSError if it was not given it."""
         assert self._channel is not None
-        with suppress(OSError):  # it has ended, which is heard next
+        with suppress(ConnectionError):  # it has ended, which is heard next
             self._channel.send(digest)
 
     async def close(self) -> None:

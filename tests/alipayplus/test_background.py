@@ -99,11 +99,25 @@ async def test_when_it_ends_by_itself_that_is_told_and_it_serves_no_more(ours: S
         ended = asyncio.Event()
         process.on_end = ended.set
         os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  the loop is not to hear of it
+        process.sign(bytes(32))  # whoever has not heard of it yet
         async with asyncio.timeout(PATIENCE):
             await ended.wait()
         assert not process.serves()
-        process.sign(bytes(32))  # whoever has not heard of it yet
         assert warnings == ["the process for signatures beside API requests has ended"]
+
+
+async def test_what_the_system_does_not_let_it_take_is_raised(ours: SigningKey) -> None:
+    async with running(ours) as (process, pid, warnings):
+        os.kill(pid, signal.SIGSTOP)
+
+        def sign_many() -> None:
+            for _ in range(1 << 16):
+                process.sign(bytes(32))
+
+        with pytest.raises(BlockingIOError):
+            sign_many()
+    assert warnings == []
 
 
 async def test_some_time_after_the_end_of_one_another_is_started(ours: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
