@@ -250,16 +250,21 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what the peer has sent; while nobody reads, at most BUFFER and a half of it."""
+        """Take what the peer has sent; while nobody reads, at most BUFFER of it."""
         parser = self._parser
         try:
             parser.feed(self._buffer[:nbytes])
         except UpstreamError as error:
             self._fail(error)
             return
-        if self._done is None and (parser.leftover is not None or sum(map(len, parser.chunks)) >= _ENOUGH):
+        if self._done is None and not parser.complete and (parser.leftover is not None or self._is_unread()):
             self.pause()
         self._wake()
+
+    def _is_unread(self) -> bool:
+        """Tell whether some of the body is there that nobody waits for, or so much that it is to be taken before more comes."""
+        chunks = self._parser.chunks
+        return bool(chunks) and (self._reader is None or bool(self._parser.heads) or sum(map(len, chunks)) >= _ENOUGH)
 
     def eof_received(self) -> None:
         """Take the peer's end: it may be the end of a body; the connection is closed in any case."""

@@ -154,7 +154,7 @@ async def test_A9_many_readers_that_take_nothing_hold_little_and_are_cut_off(sta
         await until_count(process, 'gateway_rejected_total{reason="slow_reader"}', count)
     for writer in writers:
         writer.transport.abort()
-    each = 1.5 * BUFFER + 64 * 1024  # bytes: what a connection to a server holds unread at most, and what else a request takes
+    each = BUFFER + 128 * 1024  # bytes: what a connection to a server holds unread at most, and what else a request takes
     assert memory.most - memory.before < count * each / MIB
 
 

@@ -18,6 +18,7 @@ from gateway.upstream import (
     UpstreamError,
     request_head,
 )
+from gateway.upstream.connection import BUFFER
 from tests.upstream.peer import Call, Peer, StartPeer, hold_up, until
 
 HEAD = request_head("POST", b"/a?b", [(b"Host", b"peer"), (b"Content-Length", b"5")])
@@ -301,11 +302,34 @@ async def test_D4_a_slow_reader_stops_the_peer(start_peer: StartPeer, connect: C
     received = []
     for _ in range(20):
         await until(lambda: not connection.transport.is_reading())
-        assert sum(map(len, connection._parser.chunks)) <= 2 * 65536
+        assert sum(map(len, connection._parser.chunks)) <= BUFFER
         received.append(await connection.read_body())
     while data := await connection.read_body():
         received.append(data)
     assert b"".join(received) == body
+    assert connection.reusable
+
+
+async def test_D4_what_nobody_waits_for_stops_the_peer(start_peer: StartPeer, connect: Connect) -> None:
+    more = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: 4\r\n\r\nab")
+        await more.wait()
+        call.write(b"cd")
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start("GET")
+    connection.send(GET)
+    connection.finish()
+    await until(lambda: not connection.transport.is_reading())
+    await connection.read_head()
+    assert await connection.read_body() == b"ab"
+    assert connection.transport.is_reading()
+    more.set()
+    assert await connection.read_body() == b"cd"
     assert connection.reusable
 
 

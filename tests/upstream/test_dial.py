@@ -179,7 +179,7 @@ class TestTls:
         received = []
         for _ in range(20):
             await until(lambda: not connection.transport.is_reading())
-            assert sum(map(len, connection._parser.chunks)) <= 2 * BUFFER
+            assert sum(map(len, connection._parser.chunks)) <= BUFFER
             received.append(await connection.read_body())
         while data := await connection.read_body():
             received.append(data)
