@@ -19,7 +19,8 @@ Message = tuple[RawRequestMessage, StreamReader]
 class Incoming:
     """Reads what comes on one connection, which has this parser. A head has `header_size` bytes at most.
 
-    `head`: what has come of the next one. `is_over`: nothing more is read. `is_upgraded`: what comes now is of another protocol, and is kept in `tail`.
+    `head`: what has come of the next one. `is_over`: nothing more is read. `is_upgraded`: what comes now is of another protocol, and is
+    kept in `tail`.
     """
 
     __slots__ = ("_body", "_ending", "_header_size", "_left", "_parser", "_rest", "head", "is_over", "is_upgraded", "tail")
