@@ -261,7 +261,8 @@ class Connection(BaseProtocol):
 
     def _take(self, begun: list[Message | Exception]) -> None:
         is_first = not self._queue
-        self._queue.extend(one if isinstance(one, Exception) else Request.of(*one, self) for one in begun)
+        for one in begun:
+            self._queue.append(one if isinstance(one, Exception) else Request.of(*one, self))
         if self._edge.is_shedding and self._refuse_at_once():
             return
         if is_first and self._waiter is not None:
