@@ -244,11 +244,13 @@ class Connection(BaseProtocol):
             return
         incoming = self._incoming
         begun = incoming.read(data, PIPELINED - len(self._queue))
-        self._upgraded = incoming.is_upgraded
-        if len(incoming.tail) >= HELD_BODY and not self._buffer_paused:
-            self._pause_reading_for_buffer()
+        if incoming.is_upgraded:
+            self._upgraded = True
+            if len(incoming.tail) >= HELD_BODY and not self._buffer_paused:
+                self._pause_reading_for_buffer()
         if begun:
-            self._cancel_head_timer()
+            if self._head_timer is not None:
+                self._cancel_head_timer()
             self._take(begun)
         if incoming.head:
             self._begin_head_timer()

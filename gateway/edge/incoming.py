@@ -39,7 +39,8 @@ class Incoming:
 
     def read(self, data: bytes, room: int) -> list[Message | Exception]:
         """Return the requests that begin in `data`, and what is none; when there are as many as `room`, what is left waits."""
-        data, self._rest = self._rest + data, b""
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         begun: list[Message | Exception] = []
         while not self.is_over:
             if self.is_upgraded:
@@ -68,39 +69,41 @@ class Incoming:
         """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
         if not data:
             return b""
-        head = self.head + data
-        end = end_of_head(head)
-        refused = self._refused(head, end or len(head))
-        if refused is None and not end:
-            self.head = head
+        if self.head:
+            data = self.head + data
+        end = end_of_head(data)
+        come: Message | Exception
+        if (end or len(data)) > self._header_size:
+            come = HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
+        elif not is_request_line(data):
+            come = HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(data) else "bad_request")
+        elif not end:
+            self.head = data
             return b""
+        else:
+            follows = len(data) - end
+            if follows and data.find(b"\r\nContent-Length: %d\r\n" % follows, 0, end) < 0:
+                follows = 0  # it is not just the body, as most often
+            end += follows
+            come = self._parsed(data[:end], follows)
         self.head = b""
-        come = refused or self._parsed(head[:end])
         self.is_over = isinstance(come, Exception)
         begun.append(come)
-        return head[end:]
+        return data[end:]
 
-    def _refused(self, head: bytes, size: int) -> HeadRefused | None:
-        """Tell why a head of this size, or what there is of it, is refused before the parser sees it."""
-        if size > self._header_size:
-            return HeadRefused("HEADERS_TOO_LARGE", "headers_too_large")
-        if not is_request_line(head):
-            return HeadRefused("REQUEST_MALFORMED", "proxy_protocol" if is_proxy_header(head) else "bad_request")
-        return None
-
-    def _parsed(self, head: bytes) -> Message | Exception:
-        """Give the parser a head, and return the request that begins, or what is wrong with it."""
+    def _parsed(self, data: bytes, follows: int) -> Message | Exception:
+        """Give the parser a head, and so many bytes of its body; return the request that begins, or what is wrong with it."""
         try:
-            messages = self._feed(head)
+            messages = self._feed(data)
         except HttpProcessingError as error:
-            return (named_method(head) if isinstance(error, BadHttpMethod) else None) or error
+            return (named_method(data) if isinstance(error, BadHttpMethod) else None) or error
         if len(messages) != 1:  # the parser takes it for something else
             return HeadRefused("REQUEST_MALFORMED", "bad_request")
-        message, self._body = messages[0]
+        message, self._body = come = messages[0]
         if not self._body.is_eof():
             length = message.headers.get("Content-Length")
-            self._left, self._ending = int(length) if length is not None else None, b""
-        return messages[0]
+            self._left, self._ending = int(length) - follows if length is not None else None, b""
+        return come
 
     def _read_body(self, data: bytes) -> bytes:
         """Read what `data` has of the newest body, and return what follows that.
