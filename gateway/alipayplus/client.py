@@ -5,7 +5,7 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from time import monotonic, time
@@ -78,8 +78,6 @@ class Client:
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
-        now: Callable[[], float] = monotonic,
-        wall_clock: Callable[[], float] = time,
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -90,8 +88,6 @@ class Client:
         self._timeouts = timeouts
         self._max_response = max_response
         self._allow_unsigned_failures = allow_unsigned_failures
-        self._now = now
-        self._wall_clock = wall_clock
 
     async def call(self, header: bytes, data: bytes, customer_id: str, scene: str | None, call: Call) -> Response:
         """Send one SDK request and return the verified answer.
@@ -109,21 +105,21 @@ class Client:
         return self._verify(answer, call)
 
     async def _take_place(self, call: Call) -> None:
-        begun = self._now()
+        begun = monotonic()
         try:
             if not self._limiter.take():
                 await self._limiter.acquire(self._timeouts.queue)
         except TimeoutError:
             raise Overloaded("waited too long for a place among max_in_flight") from None
         finally:
-            call.phases["queue"] = (begun, self._now())
+            call.phases["queue"] = (begun, monotonic())
 
     async def _exchange(self, body: bytes, hosts: Cluster, call: Call) -> Answer:
-        deadline = self._now() + self._timeouts.connect
+        deadline = monotonic() + self._timeouts.connect
         while True:
-            begun = self._now()
+            begun = monotonic()
             lease = await self._connect(hosts, deadline - begun, begun, call)
-            answer = await self._send(hosts, lease, body, call, self._now() - begun)
+            answer = await self._send(hosts, lease, body, call, monotonic() - begun)
             if answer is not None:
                 return answer
 
@@ -132,7 +128,7 @@ class Client:
             lease = await hosts.acquire(timeout=timeout)
         except NoConnection as error:
             call.endpoint = error.endpoint
-            call.phases["alipayplus"] = (begun, self._now())
+            call.phases["alipayplus"] = (begun, monotonic())
             raise Unreachable(error.reason) from error
         call.endpoint = lease.endpoint.name
         return lease
@@ -141,12 +137,12 @@ class Client:
         """Return the answer; None where a kept connection had ended and not a byte was written."""
         answered: asyncio.Future[Answer] = self._loop.create_future()
         outcome: Outcome = "abandoned"
-        begun, sent_at = self._now(), 0.0
-        call.request_time = request_time(int(self._wall_clock()))
+        begun, sent_at = monotonic(), 0.0
+        call.request_time = request_time(int(time()))
 
         def send(signature: bytes) -> None:
             nonlocal begun, sent_at
-            asked, begun, sent_at = begun, self._now(), self._wall_clock()
+            asked, begun, sent_at = begun, monotonic(), time()
             call.phases["sign"] = (asked, begun)
             call.sent = "unknown"
             head = self._head(lease.endpoint, call, signature, len(body))
@@ -167,7 +163,7 @@ class Client:
                 raise failure from error
             return None
         finally:
-            ended = self._now()
+            ended = monotonic()
             call.phases["alipayplus"] = (begun - connected, ended)
             hosts.release(lease, outcome)
         call.status = answer.status
@@ -192,7 +188,7 @@ class Client:
             raise ResponseInvalid(f"HTTP status {answer.status}")
         if any(coding.strip().lower() != "identity" for coding in answer.all("content-encoding")):
             raise ResponseInvalid("content coding")
-        begun = self._now()
+        begun = monotonic()
         try:
             response = verify_answer(
                 self._ring,
@@ -207,7 +203,7 @@ class Client:
             call.clock_offset = None
             raise
         finally:
-            call.phases["verify"] = (begun, self._now())
+            call.phases["verify"] = (begun, monotonic())
         call.sent = "answered"
         return response
 
