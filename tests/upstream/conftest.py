@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from gateway.upstream import Connection, Endpoint, Pool
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Peer, Script, StartPeer
+from tests.upstream.peer import Connect, Peer, Script, StartPeer
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -32,6 +33,22 @@ async def start_peer() -> AsyncIterator[StartPeer]:
     for peer in peers:
         await peer.stop()
     assert [failure for peer in peers for failure in peer.failures] == []
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connect to a peer; all is closed afterwards."""
+    pools: list[Pool] = []
+
+    async def open_one(peer: Peer) -> Connection:
+        pool = Pool(Endpoint.parse(peer.url), idle=60, age=60, connect_timeout=10)
+        pools.append(pool)
+        return await pool.acquire()
+
+    yield lambda peer: asyncio.ensure_future(open_one(peer))
+    for pool in pools:
+        await pool.close()
+        assert pool.open == 0
 
 
 @pytest.fixture(scope="session")

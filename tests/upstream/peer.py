@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.upstream import Connection
+
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something is so that no event tells of."""
@@ -146,4 +148,5 @@ class Peer:
         await asyncio.sleep(0)
 
 
+Connect = Callable[[Peer], "asyncio.Future[Connection]"]
 StartPeer = Callable[..., Awaitable[Peer]]
