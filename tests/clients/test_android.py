@@ -28,7 +28,11 @@ async def test_an_answer_that_is_too_large_is_cut_off(android: Driver, open_in: 
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("body", [b'{"isSuccess":true,"resultCode":"\xff"}', b"[" * MIB], ids=["not-utf-8", "too-deep"])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"isSuccess":true,"resultCode":"\xff"}', b"[" * MIB, b'{"isSuccess":true,"resultCode":"\\uZZZZ"}'],
+    ids=["not-utf-8", "too-deep", "no-escape"],
+)
 async def test_an_answer_that_cannot_be_read_is_null(android: Driver, open_in: OpenApp, start_server: StartServer, body: bytes) -> None:
     _, base = await start_server(http(200, body))
     await (await open_in(android, base)).fail("NO_ANSWER")
