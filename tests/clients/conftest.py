@@ -57,12 +57,10 @@ async def open_in() -> AsyncIterator[OpenApp]:
     names = (f"app{number}" for number in itertools.count())
     opened: list[App] = []
 
-    async def open_app(
-        driver: Driver, base: str, *, logins: Sequence[str | None] = (ANNA,), timeout: int = 20_000, listener: bool = True
-    ) -> App:
+    async def open_app(driver: Driver, base: str, *, logins: Sequence[str | None] = (ANNA,), timeout: int = 20_000, **values: Any) -> App:
         app = App(driver, next(names))
         opened.append(app)
-        await driver.ask("open", app.name, base=base, logins=list(logins), timeout=timeout, listener=listener)
+        await driver.ask("open", app.name, base=base, logins=list(logins), timeout=timeout, **{"listener": True, **values})
         return app
 
     yield open_app
@@ -73,7 +71,10 @@ async def open_in() -> AsyncIterator[OpenApp]:
 
 @pytest.fixture
 async def open_app(driver: Driver, open_in: OpenApp) -> OpenApp:
-    """Open adapters: base URL, the user's logins, one timeout for all (milliseconds), with or without a listener."""
+    """Open adapters: base URL, the user's logins, one timeout for all (milliseconds), with or without a listener.
+
+    A login is renewed only when it has been asked for `renew_after` times.
+    """
 
     async def opened(base: str, **values: Any) -> App:
         return await open_in(driver, base, **values)

@@ -224,6 +224,14 @@ async def test_50_calls_refused_in_parallel_renew_the_login_once(gateway: Gatewa
     assert gateway.sim.alipayplus.count == PARALLEL
 
 
+async def test_50_calls_refused_in_parallel_ask_once_for_a_login_that_only_the_user_can_renew(gateway: Gateway, open_app: OpenApp) -> None:
+    app = await open_app(base_url(gateway), logins=[EXPIRED], renew_after=2 * PARALLEL)  # to be sent, and when it was refused
+    outcomes = await asyncio.gather(*(app.call() for _ in range(PARALLEL)))
+    assert sorted(code for outcome in outcomes for code, _, _ in outcome.told) == ["SESSION_REQUIRED"] * PARALLEL
+    assert max(outcome.renewals for outcome in outcomes) == 1
+    assert len(gateway.lines()) == PARALLEL
+
+
 async def test_a_failure_without_a_listener_is_one_too(gateway: Gateway, open_app: OpenApp) -> None:
     gateway.sim.alipayplus.script(Behaviour(code="PROCESS_FAIL"))
     app = await open_app(base_url(gateway), listener=False)

@@ -64,6 +64,8 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     private final Login login;
     private final Listener listener;
     private final Object renewal = new Object();
+    private volatile int renewals; // both are written under renewal
+    private boolean renewed;
 
     /**
      * @param baseUrl the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus
@@ -104,10 +106,26 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         return answer.status == 401 && isRenewed(headers) ? post(body, login.headers()) : answer;
     }
 
-    /** Of calls that are refused at the same time one renews the login, and the others find another one than was refused. */
+    /** Of calls that are refused at the same time one renews the login; the others wait, or find another one than was refused. */
     private boolean isRenewed(Map<String, String> refused) {
+        int before = renewals;
+        if (!refused.equals(login.headers())) {
+            return true;
+        }
         synchronized (renewal) {
-            return !refused.equals(login.headers()) || login.renew();
+            if (renewals == before) {
+                renew();
+            }
+            return renewed;
+        }
+    }
+
+    private void renew() {
+        renewed = false; // for those who wait, if it throws
+        try {
+            renewed = login.renew();
+        } finally {
+            renewals++;
         }
     }
 

@@ -21,18 +21,23 @@ public final class Driver {
         final GatewayNetworkProxy proxy;
         private final JSONArray logins;
         private final List<String[]> told = new ArrayList<>();
+        private final int renewAfter;
+        private int asked;
         private int at;
         private int renewals;
 
         App(JSONObject command) throws MalformedURLException {
             int timeout = command.optInt("timeout");
             logins = command.optJSONArray("logins");
+            renewAfter = command.optInt("renew_after");
             GatewayNetworkProxy.Listener listener = command.optBoolean("listener") ? this : null;
             proxy = new GatewayNetworkProxy(command.optString("base"), timeout, timeout, this, listener);
         }
 
         @Override
         public synchronized Map<String, String> headers() {
+            asked++;
+            notifyAll();
             String value = logins.isNull(at) ? null : logins.optString(at);
             if (value == null) {
                 throw new IllegalStateException("nobody is logged in");
@@ -45,11 +50,22 @@ public final class Driver {
         @Override
         public synchronized boolean renew() {
             renewals++;
+            while (asked < renewAfter) {
+                await();
+            }
             if (at + 1 == logins.length()) {
                 return false;
             }
             at++;
             return true;
+        }
+
+        private void await() {
+            try {
+                wait();
+            } catch (InterruptedException error) {
+                throw new IllegalStateException(error);
+            }
         }
 
         @Override

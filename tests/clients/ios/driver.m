@@ -52,6 +52,9 @@ static NSString *Hex(NSString *text) {
 /** The login of an app, and what its listener was told. */
 @interface Login : NSObject <GatewayLogin>
 @property (nonatomic) NSArray *logins;
+@property (nonatomic) NSInteger renewAfter;
+@property (nonatomic) NSInteger asked;
+@property (nonatomic, copy) void (^completion)(BOOL);
 @property (nonatomic) NSUInteger position;
 @property (nonatomic) NSUInteger renewals;
 @property (nonatomic) NSMutableArray *told;
@@ -61,14 +64,30 @@ static NSString *Hex(NSString *text) {
 
 - (NSDictionary<NSString *, NSString *> *)headers {
     @synchronized(self) {
+        self.asked++;
+        [self renewWhenDue];
         return @{@"Authorization" : self.logins[self.position]};
     }
 }
 
 - (void)renewWithCompletion:(void (^)(BOOL))completion {
-    BOOL renewed;
     @synchronized(self) {
         self.renewals++;
+        self.completion = completion;
+        [self renewWhenDue];
+    }
+}
+
+- (void)renewWhenDue {
+    if (self.completion && self.asked >= self.renewAfter) {
+        [NSThread detachNewThreadSelector:@selector(renew:) toTarget:self withObject:self.completion];
+        self.completion = nil;
+    }
+}
+
+- (void)renew:(void (^)(BOOL))completion {
+    BOOL renewed;
+    @synchronized(self) {
         renewed = self.position + 1 < self.logins.count;
         if (renewed) {
             self.position++;
@@ -84,6 +103,7 @@ static NSMutableDictionary *proxies, *logins;
 static void Open(NSDictionary *command) {
     Login *login = [Login new];
     login.logins = command[@"logins"];
+    login.renewAfter = [command[@"renew_after"] integerValue];
     login.told = [NSMutableArray array];
     NSURL *base = [NSURL URLWithString:command[@"base"]];
     NSTimeInterval timeout = [command[@"timeout"] doubleValue] / 1000;
