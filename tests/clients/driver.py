@@ -107,6 +107,7 @@ class App:
         spelled = SCENES[self.platform].get(scene, scene) if scene else None
         values = {"header": to_hex(header), "data": to_hex(data), "scene": spelled, "interrupted": interrupted}
         answer = await self.driver.ask("call", self.name, **values)
+        assert answer.get("queued", True)  # the handler of iOS is called on a queue, whatever thread the app renews its login on
         told = [(code, message, request_id) for code, message, request_id in answer["told"]]
         return Outcome(response_of(answer["response"]), told, answer["renewals"], answer.get("interrupted", False))
 

@@ -160,7 +160,9 @@ static BOOL WasNotSent(NSError *error) {
             [self.waitingForLogin removeAllObjects];
         }
         for (void (^next)(BOOL) in waiting) {
-            next(renewed);
+            [self.session.delegateQueue addOperationWithBlock:^{ // this may be the main thread
+                next(renewed);
+            }];
         }
     }];
 }

@@ -93,7 +93,9 @@ static NSString *Hex(NSString *text) {
             self.position++;
         }
     }
-    completion(renewed);
+    @autoreleasepool {
+        completion(renewed);
+    }
 }
 
 @end
@@ -149,6 +151,7 @@ static void Call(NSDictionary *command) {
                                      @"response" : response ? Written(response) : [NSNull null],
                                      @"told" : told,
                                      @"renewals" : @(login.renewals),
+                                     @"queued" : @([NSOperationQueue currentQueue] != nil),
                                  });
                              }
                          }];
