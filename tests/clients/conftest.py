@@ -4,6 +4,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import pytest
@@ -87,10 +88,10 @@ async def start_server() -> AsyncIterator[StartServer]:
     """Start servers that give these answers in turn; None is silence."""
     servers: list[Server] = []
 
-    async def start(*answers: bytes | None) -> tuple[Server, str]:
+    async def start(*answers: bytes | None, tls: SSLContext | None = None) -> tuple[Server, str]:
         server = Server(list(answers))
         servers.append(server)
-        return server, await server.start()
+        return server, await server.start(tls)
 
     yield start
     for server in servers:

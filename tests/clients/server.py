@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any
 
 KEPT = b"kept"
@@ -36,11 +37,11 @@ class Server:
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client has left that was answered with silence."""
 
-    async def start(self) -> str:
+    async def start(self, tls: SSLContext | None = None) -> str:
         """Listen; give the base URL."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
         self._tasks: set[asyncio.Task[None]] = set()
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"{'https' if tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         self._server.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.simulator.certificates import Authority
 from tests.clients.conftest import ANNA, OpenApp, StartServer
 from tests.clients.driver import Response
 from tests.clients.server import KEPT, failure, http, success
@@ -98,6 +99,12 @@ async def test_no_network_is_not_sent(open_app: OpenApp) -> None:
         closed.bind(("127.0.0.1", 0))
         app = await open_app(f"http://127.0.0.1:{closed.getsockname()[1]}")
         assert await app.fail("NOT_SENT") is None
+
+
+async def test_to_a_server_whose_certificate_is_not_trusted_nothing_is_sent(open_app: OpenApp, start_server: StartServer) -> None:
+    server, base = await start_server(SUCCESS, tls=Authority.generate().server_context())
+    assert await (await open_app(base)).fail("NOT_SENT") is None
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

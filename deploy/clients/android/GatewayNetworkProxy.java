@@ -49,7 +49,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         void onFailure(String code, String message, String requestId);
     }
 
-    /** Nothing was sent: no connection, a login that cannot be had, or strings that are no Unicode text. */
+    /** Nothing was sent: no connection, a certificate that is not trusted, a login that cannot be had, or strings that are no Unicode text. */
     public static final String NOT_SENT = "NOT_SENT";
 
     /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */

@@ -3,7 +3,7 @@
 
 NS_ASSUME_NONNULL_BEGIN
 
-/** Nothing was sent: no connection, or strings that are no Unicode text. */
+/** Nothing was sent: no connection, a certificate that is not trusted, or strings that are no Unicode text. */
 extern NSString *const GatewayNotSent;
 
 /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */

@@ -59,7 +59,10 @@ static NSDictionary *Decode(NSInteger status, NSData *data) {
 
 static BOOL WasNotSent(NSError *error) {
     NSArray *codes = @[
-        @(NSURLErrorCannotFindHost), @(NSURLErrorDNSLookupFailed), @(NSURLErrorCannotConnectToHost), @(NSURLErrorNotConnectedToInternet)
+        @(NSURLErrorCannotFindHost), @(NSURLErrorDNSLookupFailed), @(NSURLErrorCannotConnectToHost), @(NSURLErrorNotConnectedToInternet),
+        @(NSURLErrorInternationalRoamingOff), @(NSURLErrorDataNotAllowed), @(NSURLErrorAppTransportSecurityRequiresSecureConnection),
+        @(NSURLErrorServerCertificateHasBadDate), @(NSURLErrorServerCertificateNotYetValid), @(NSURLErrorServerCertificateUntrusted),
+        @(NSURLErrorServerCertificateHasUnknownRoot)
     ];
     return [error.domain isEqual:NSURLErrorDomain] && [codes containsObject:@(error.code)];
 }

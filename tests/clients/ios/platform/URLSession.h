@@ -7,6 +7,12 @@
 #undef NS_UNAVAILABLE // empty in GNUstep
 #define NS_UNAVAILABLE __attribute__((unavailable))
 
+enum { // of Apple's, which GNUstep has not
+    NSURLErrorInternationalRoamingOff = -1018,
+    NSURLErrorDataNotAllowed = -1020,
+    NSURLErrorAppTransportSecurityRequiresSecureConnection = -1022,
+};
+
 NS_ASSUME_NONNULL_BEGIN
 
 @class NSURLSession;

@@ -35,6 +35,8 @@ static NSInteger ErrorCode(CURLcode code) {
             return NSURLErrorCannotFindHost;
         case CURLE_COULDNT_CONNECT:
             return NSURLErrorCannotConnectToHost;
+        case CURLE_PEER_FAILED_VERIFICATION:
+            return NSURLErrorServerCertificateUntrusted;
         case CURLE_UNSUPPORTED_PROTOCOL: // an answer that is not HTTP/1
         case CURLE_WEIRD_SERVER_REPLY:
             return NSURLErrorBadServerResponse;
