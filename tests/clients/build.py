@@ -27,11 +27,11 @@ class Missing(Exception):
     """A tool is not installed; the text names the packages of Debian 12 that bring all."""
 
 
-def android(directory: Path) -> list[str]:
-    """Compile the Java driver into `directory`; give the command that runs it. Raises Missing."""
+def android(directory: Path, *more: Path) -> list[str]:
+    """Compile the Java driver, and more sources, into `directory`; give the command that runs it. Raises Missing."""
     if not (shutil.which("javac") and JSON_JAR.is_file()):
         raise Missing(f"Java or Android's org.json is missing: apt-get install {JAVA_PACKAGES}")
-    sources = [*ANDROID.glob("*.java"), *(HERE / "android").rglob("*.java")]
+    sources = [*ANDROID.glob("*.java"), *(HERE / "android").rglob("*.java"), *more]
     options = ("--release", "8", "-encoding", "UTF-8", "-Xlint:all,-options", "-Werror", "-cp", JSON_JAR, "-d", directory)
     run("javac", *options, *sources)
     return ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{directory}:{JSON_JAR}", "Driver"]

@@ -74,7 +74,7 @@ async def open_in() -> AsyncIterator[OpenApp]:
 async def open_app(driver: Driver, open_in: OpenApp) -> OpenApp:
     """Open adapters: base URL, the user's logins, one timeout for all (milliseconds), with or without a listener.
 
-    A login is renewed only when it has been asked for `renew_after` times.
+    An empty login is none. A login is renewed only when it has been asked for `renew_after` times.
     """
 
     async def opened(base: str, **values: Any) -> App:

@@ -216,6 +216,15 @@ async def test_a_login_that_only_the_user_can_renew_is_a_failure_at_once(gateway
     assert line["request_id"] == request_id
 
 
+async def test_a_user_who_is_not_logged_in_is_asked_for_a_login_as_after_a_refusal(gateway: Gateway, open_app: OpenApp) -> None:
+    app = await open_app(base_url(gateway), logins=["", "", ANNA])
+    assert await app.fail("SESSION_REQUIRED")
+    assert gateway.sim.auth.count == 0
+    outcome = await app.call()
+    assert outcome.response is not None
+    assert (outcome.response.is_success, outcome.renewals) == (True, 2)
+
+
 async def test_50_calls_refused_in_parallel_renew_the_login_once(gateway: Gateway, open_app: OpenApp) -> None:
     app = await open_app(base_url(gateway), logins=[EXPIRED, ANNA])
     outcomes = await asyncio.gather(*(app.call() for _ in range(PARALLEL)))

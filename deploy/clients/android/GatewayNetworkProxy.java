@@ -32,7 +32,10 @@ public final class GatewayNetworkProxy implements NetworkProxy {
 
     /** The user's login at the wallet. A RuntimeException of these methods fails the call with {@link #NOT_SENT}. */
     public interface Login {
-        /** Gives the headers that prove the login, such as Authorization or Cookie. Asked for every call, on many threads at once. */
+        /**
+         * Gives the headers that prove the login, such as Authorization or Cookie; none if nobody is logged in. Asked for every
+         * call, on many threads at once.
+         */
         Map<String, String> headers();
 
         /** Renews the login, which the gateway refused; false if only the user can. Never on two threads at once; may block. */

@@ -12,7 +12,7 @@ extern NSString *const GatewayNoAnswer;
 /** The user's login at the wallet. Called on many threads. */
 @protocol GatewayLogin <NSObject>
 
-/** The headers that prove the login, such as Authorization or Cookie. Asked for every call. */
+/** The headers that prove the login, such as Authorization or Cookie; none if nobody is logged in. Asked for every call. */
 - (NSDictionary<NSString *, NSString *> *)headers;
 
 /** Renews the login, which the gateway refused; NO if only the user can. Not called again before it has completed. */

@@ -43,7 +43,9 @@ public final class Driver {
                 throw new IllegalStateException("nobody is logged in");
             }
             Map<String, String> headers = new HashMap<>();
-            headers.put("Authorization", value);
+            if (!value.isEmpty()) {
+                headers.put("Authorization", value);
+            }
             return headers;
         }
 

@@ -66,7 +66,8 @@ static NSString *Hex(NSString *text) {
     @synchronized(self) {
         self.asked++;
         [self renewWhenDue];
-        return @{@"Authorization" : self.logins[self.position]};
+        NSString *login = self.logins[self.position];
+        return login.length ? @{@"Authorization" : login} : @{};
     }
 }
 
