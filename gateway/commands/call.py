@@ -7,8 +7,9 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -24,6 +25,10 @@ PATH: Final = "/alipayplus/v1/sdkProxy"
 
 DEFAULT_SECONDS: Final = 60.0
 MOST_SECONDS: Final = 3600.0
+
+
+class ConnectionLost(Exception):
+    """The connection broke after the request, or a part of it, was sent; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--header", metavar="H", action="append", default=[], help="'Name: value', the login for instance; may be repeated")
     parser.add_argument("--scene", metavar="S", help="put this scene into the body")
     parser.add_argument("--ca", metavar="FILE", help="trust these CAs (PEM) instead of the system's")
-    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=DEFAULT_SECONDS, help="(default: %(default)s)")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=DEFAULT_SECONDS, help="for each step (default: %(default)s)")
     parser.set_defaults(func=call)
     _take_file_after_options(parser)
 
@@ -97,36 +102,58 @@ def call(args: argparse.Namespace) -> int:
         return refuse(error, USAGE)
     try:
         answer = send(url, headers, body, context, args.timeout)
-    except TimeoutError:
-        return refuse(f"{url.netloc} did not answer within {args.timeout:g} s", FAILED)
-    except ssl.SSLCertVerificationError as error:
-        return refuse(f"the certificate of {url.netloc} is not trusted: {error.verify_message}", FAILED)
-    except HTTPException as error:
-        return refuse(f"{url.netloc} answered something that is not HTTP, or cut it off ({type(error).__name__})", FAILED)
-    except OSError as error:
-        return refuse(f"no connection to {url.netloc}: {error.strerror or error}", FAILED)
+    except (OSError, HTTPException, ConnectionLost) as error:
+        return refuse(_failure(error, url.netloc, args.timeout), FAILED)
     print(f"HTTP {answer.status} {answer.reason}, {answer.seconds * 1000:.0f} ms, request {answer.request_id}", file=sys.stderr)
     print(answer.body.decode("utf-8", "replace"))
     return 0 if answer.is_success else FAILED
 
 
+def _failure(error: Exception, place: str, timeout: float) -> str:
+    match error:
+        case TimeoutError():
+            return f"{place} did not answer within {timeout:g} s"
+        case ssl.SSLCertVerificationError():
+            return f"the certificate of {place} is not trusted: {error.verify_message}"
+        case HTTPException():
+            return f"{place} answered something that is not HTTP, or cut it off ({type(error).__name__})"
+        case OSError():
+            return f"no connection to {place}: {error.strerror or error}"
+        case _:
+            return f"the connection to {place} was lost ({error}): the request may have been executed"
+
+
 def send(url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes, context: ssl.SSLContext | None, timeout: float) -> Answer:
-    """Send one request and read the whole answer; `timeout` in seconds for each step. Raises OSError and HTTPException."""
+    """Send one request and read the whole answer; `timeout` in seconds for each step.
+
+    Raises OSError when there is no connection, TimeoutError, ConnectionLost and HTTPException.
+    """
     begun = time.monotonic()
     connection = _connection(url, context, timeout)
     try:
-        connection.putrequest("POST", f"{url.path}?{url.query}" if url.query else url.path, skip_accept_encoding=True)
-        given = {name.lower() for name, _ in headers}
-        defaults = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
-        for name, value in (*(default for default in defaults if default[0].lower() not in given), *headers):
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        response = connection.getresponse()
-        content = response.read()
+        connection.connect()
+        response, content = _exchange(connection, url, headers, body)
     finally:
         connection.close()
     request_id = response.headers.get("X-Request-Id", "without an id")
     return Answer(response.status, response.reason, request_id, content, time.monotonic() - begun)
+
+
+def _exchange(connection: HTTPConnection, url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[HTTPResponse, bytes]:
+    connection.putrequest("POST", f"{url.path}?{url.query}" if url.query else url.path, skip_accept_encoding=True)
+    given = {name.lower() for name, _ in headers}
+    defaults = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
+    for name, value in (*(default for default in defaults if default[0].lower() not in given), *headers):
+        connection.putheader(name, value)
+    try:
+        with suppress(ConnectionError, ssl.SSLEOFError):  # by a refusal that came before all was sent, and is read
+            connection.endheaders(body)
+        response = connection.getresponse()
+        return response, response.read()
+    except (TimeoutError, HTTPException):
+        raise
+    except OSError as error:
+        raise ConnectionLost(error.strerror) from error
 
 
 def _connection(url: SplitResult, context: ssl.SSLContext | None, timeout: float) -> HTTPConnection:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -152,6 +153,41 @@ async def test_an_answer_that_is_not_http_is_one_clear_line(call_: Call, content
     assert done.err.startswith("gateway: 127.0.0.1:")
     assert says in done.err
     assert done.err.count("\n") == 1
+
+
+async def test_a_connection_that_is_lost_after_sending_is_one_clear_line(call_: Call) -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(sample("app-request"))
+        linger = struct.pack("ii", 1, 0)  # close at once, by a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        done = await call_(f"http://{place}")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"gateway: the connection to {place} was lost (Connection reset by peer): the request may have been executed\n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_answer_that_comes_before_the_body_was_sent_is_shown(call_: Call, tmp_path: Path, scheme: str) -> None:
+    refusal = answer(b'{"isSuccess":false,"resultCode":"REQUEST_TOO_LARGE"}', "413 Too Large")
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(refusal)
+        await writer.drain()
+        writer.close()
+
+    authority = Authority.generate()
+    authority.write(tmp_path / "ca.pem")
+    (tmp_path / "body").write_bytes(b"x" * 16 * 1024 * 1024)  # more than sockets hold
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=authority.server_context() if scheme == "https" else None) as server:
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        done = await call_(url, tmp_path / "body", "--ca", tmp_path / "ca.pem")
+    assert done.code == 1
+    assert done.out == refusal.partition(b"\r\n\r\n")[2].decode() + "\n"
+    assert done.err.startswith("HTTP 413 Too Large, ")
 
 
 async def test_no_answer_in_time_is_one_clear_line(call_: Call) -> None:
