@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hold_standard_streams()
     try:
         return _do(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return FAILED
     except OSError as error:  # the commands see to files and peers themselves
         if error.errno not in _NOT_TAKEN:
             raise

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import signal
 import socket
 import struct
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -195,6 +198,25 @@ async def test_no_answer_in_time_is_one_clear_line(call_: Call) -> None:
         done = await call_(gateway.url, "--timeout", "0.2")
     assert (done.code, done.out) == (1, "")
     assert done.err == f"gateway: {gateway.url.removeprefix('http://')} did not answer within 0.2 s\n"
+
+
+async def test_an_interrupt_ends_it_without_a_word() -> None:
+    sent, ended = asyncio.Event(), asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(sample("app-request"))
+        sent.set()
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        calling = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "call", url, stdout=PIPE, stderr=PIPE)
+        await sent.wait()
+        calling.send_signal(signal.SIGINT)
+        assert await calling.communicate() == (b"", b"")
+        ended.set()
+    assert calling.returncode == 1
 
 
 @pytest.fixture
