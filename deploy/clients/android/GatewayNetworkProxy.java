@@ -46,7 +46,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     public interface Listener {
         /**
          * @param code resultCode of the gateway's answer, or {@link #NOT_SENT} or {@link #NO_ANSWER}
-         * @param message for logs, not for the user; holds nothing of the request
+         * @param message for logs, not for the user: resultMessage of the gateway's answer, else an exception's name or the HTTP status
          * @param requestId finds the call in the gateway's log; null without an answer
          */
         void onFailure(String code, String message, String requestId);
@@ -58,7 +58,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */
     public static final String NO_ANSWER = "NO_ANSWER";
 
-    /** Bytes; the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response). */
+    /** Bytes; by default the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response): raise both together. */
     private static final int MAX_ANSWER = 5 * 1024 * 1024;
 
     private final URL endpoint;

@@ -31,13 +31,14 @@ extern NSString *const GatewayNoAnswer;
 
 /**
  Learns of every failure before the SDK does: the resultCode of the gateway's answer, or GatewayNotSent or GatewayNoAnswer; a message
- for logs, not for the user, that holds nothing of the request; and what finds the call in the gateway's log, nil without an answer.
+ for logs, not for the user, which is resultMessage of the answer, else an error's number or the HTTP status; and what finds the call in
+ the gateway's log, nil without an answer.
  */
 @property (copy, nullable) void (^onFailure)(NSString *code, NSString *message, NSString *_Nullable requestId);
 
 /**
  @param baseURL the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus
- @param timeout seconds for one call; more than all the gateway's own deadlines together, as `gateway check` prints them
+ @param timeout seconds for each time that a call is sent; more than all the gateway's own deadlines together, as `gateway check` prints them
  */
 - (instancetype)initWithBaseURL:(NSURL *)baseURL timeout:(NSTimeInterval)timeout login:(id<GatewayLogin>)login NS_DESIGNATED_INITIALIZER;
 
