@@ -138,36 +138,31 @@ static BOOL WasNotSent(NSError *error) {
     [[self.session dataTaskWithRequest:request completionHandler:arrived] resume];
 }
 
-/** Of calls that are refused at the same time one renews the login, and the others wait for it or find another one than was refused. */
+/**
+ Of calls that are refused at the same time one renews the login; the others wait, or find another one than was refused. This is on
+ the session's queue, which does one thing at a time: the app completes wherever it likes.
+ */
 - (void)renew:(NSDictionary *)refused then:(void (^)(BOOL isRenewed))then {
-    BOOL isRenewed, isFirst;
-    @synchronized(self.waitingForLogin) {
-        isRenewed = ![[self.login headers] isEqual:refused];
-        isFirst = self.waitingForLogin.count == 0;
-        if (!isRenewed) {
-            [self.waitingForLogin addObject:[then copy]];
-        }
-    }
-    if (isRenewed) {
+    if (![[self.login headers] isEqual:refused]) {
         then(YES);
-    } else if (isFirst) {
-        [self renewLogin];
+        return;
+    }
+    [self.waitingForLogin addObject:[then copy]];
+    if (self.waitingForLogin.count == 1) {
+        [self.login renewWithCompletion:^(BOOL renewed) {
+            [self.session.delegateQueue addOperationWithBlock:^{
+                [self goOn:renewed];
+            }];
+        }];
     }
 }
 
-- (void)renewLogin {
-    [self.login renewWithCompletion:^(BOOL renewed) {
-        NSArray *waiting;
-        @synchronized(self.waitingForLogin) {
-            waiting = [self.waitingForLogin copy];
-            [self.waitingForLogin removeAllObjects];
-        }
-        for (void (^next)(BOOL) in waiting) {
-            [self.session.delegateQueue addOperationWithBlock:^{ // this may be the main thread
-                next(renewed);
-            }];
-        }
-    }];
+- (void)goOn:(BOOL)isRenewed {
+    NSArray *waiting = [self.waitingForLogin copy];
+    [self.waitingForLogin removeAllObjects];
+    for (void (^next)(BOOL) in waiting) {
+        next(isRenewed);
+    }
 }
 
 /** The SDK's answer, or nil; tells the listener of a failure. */

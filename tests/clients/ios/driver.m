@@ -79,23 +79,31 @@ static NSString *Hex(NSString *text) {
     }
 }
 
+/** Completes the renewal on a thread of its own and waits for that, as an app does that holds a lock meanwhile. */
 - (void)renewWhenDue {
-    if (self.completion && self.asked >= self.renewAfter) {
-        [NSThread detachNewThreadSelector:@selector(renew:) toTarget:self withObject:self.completion];
-        self.completion = nil;
+    void (^completion)(BOOL) = self.completion;
+    if (!completion || self.asked < self.renewAfter) {
+        return;
     }
+    self.completion = nil;
+    BOOL renewed = self.position + 1 < self.logins.count;
+    if (renewed) {
+        self.position++;
+    }
+    NSConditionLock *told = [[NSConditionLock alloc] initWithCondition:NO];
+    void (^tell)(void) = ^{
+        completion(renewed);
+        [told lock];
+        [told unlockWithCondition:YES];
+    };
+    [NSThread detachNewThreadSelector:@selector(run:) toTarget:self withObject:[tell copy]];
+    [told lockWhenCondition:YES];
+    [told unlock];
 }
 
-- (void)renew:(void (^)(BOOL))completion {
-    BOOL renewed;
-    @synchronized(self) {
-        renewed = self.position + 1 < self.logins.count;
-        if (renewed) {
-            self.position++;
-        }
-    }
+- (void)run:(void (^)(void))block {
     @autoreleasepool {
-        completion(renewed);
+        block();
     }
 }
 
