@@ -15,7 +15,10 @@ extern NSString *const GatewayNoAnswer;
 /** The headers that prove the login, such as Authorization or Cookie; none if nobody is logged in. Asked for every call. */
 - (NSDictionary<NSString *, NSString *> *)headers;
 
-/** Renews the login, which the gateway refused; NO if only the user can. Not called again before it has completed. */
+/**
+ Renews the login, which the gateway refused; NO if only the user can. Not called again before it has completed, wherever that is.
+ It must not wait for it: all answers arrive on the queue of this call.
+ */
 - (void)renewWithCompletion:(void (^)(BOOL renewed))completion;
 
 @end
@@ -38,7 +41,7 @@ extern NSString *const GatewayNoAnswer;
 
 /**
  @param baseURL the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus
- @param timeout seconds for each time that a call is sent; more than all the gateway's own deadlines together, as `gateway check` prints them
+ @param timeout seconds for each time that a call is sent; more than all the gateway's own deadlines together, as `gateway check` prints
  */
 - (instancetype)initWithBaseURL:(NSURL *)baseURL timeout:(NSTimeInterval)timeout login:(id<GatewayLogin>)login NS_DESIGNATED_INITIALIZER;
 
