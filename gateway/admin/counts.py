@@ -57,9 +57,12 @@ def gauge(snapshot: Snapshot, name: str) -> float | None:
 
 
 def since(earlier: Counts, later: Counts) -> Counts:
-    """Return what has come between two moments. What a killed worker had not told counts as nothing."""
+    """Return what has come between two moments. What a killed worker had not told counts as nothing.
+
+    What has not come is told of buckets only: `quantile` needs those that are empty, too.
+    """
     grown = ((key, value - earlier.get(key, 0.0)) for key, value in later.items())
-    return {key: value for key, value in grown if value > 0}
+    return {key: value for key, value in grown if value > 0 or (not value and key[0] == "took")}
 
 
 def total(found: Counts, *begin: str) -> float:

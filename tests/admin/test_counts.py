@@ -46,6 +46,18 @@ def test_what_goes_back_counts_as_nothing() -> None:
     assert since({("a",): 5, ("b",): 5}, {("a",): 3, ("b",): 8, ("c",): 1}) == {("b",): 3, ("c",): 1}
 
 
+def test_between_two_moments_a_quantile_lies_in_the_bucket_of_its_observation() -> None:
+    metrics = Metrics()
+    took = metrics.request_duration("sdk")
+    took.observe(0.003)
+    before = counts(take(metrics.registry))
+    for _ in range(4):
+        took.observe(11.5)
+    found = since(before, counts(take(metrics.registry)))
+    assert quantile(0.5, buckets(found, sdk=True)) == pytest.approx(11.5)
+    assert quantile(0.01, buckets(found, sdk=True)) == pytest.approx(11.01)
+
+
 def test_quantiles_are_those_of_prometheus() -> None:
     found = {0.1: 50.0, 1.0: 90.0, inf: 100.0}
     assert quantile(0.5, found) == pytest.approx(0.1)
