@@ -124,6 +124,8 @@ def _dates(status: ServiceStatus) -> Iterator[Concern]:
 
 
 def _limits(status: ServiceStatus) -> Iterator[Concern]:
+    if status.traffic.full:
+        yield _warn("limits", "Clients had to wait in the last 10 minutes: there are as many connections as may be, or no descriptors left")
     calls = status.calls
     if calls.max_in_flight and calls.in_flight >= FULL * calls.max_in_flight:
         yield _warn("limits", "Nearly as many calls to Alipay+ are in flight as may be")

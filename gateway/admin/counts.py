@@ -14,7 +14,8 @@ Counts = Mapping[Key, float]
 """How often it was seen, by what: the first of a key says of which kind it is.
 
 `result` status code source; `answer` status, of the API; `took` sdk|api bound (cumulative, as Prometheus' buckets); `peer` upstream
-endpoint outcome; `login` outcome; `restart`; `dropped`. The routes of the API are one, so that many of them take no more room.
+endpoint outcome; `login` outcome; `full`, of connections; `restart`; `dropped`. The routes of the API are one, so that many of them take no
+more room.
 """
 
 _SDK: Final = "sdk"
@@ -35,6 +36,7 @@ _KINDS: Final[dict[str, Callable[[Mapping[str, str]], Key | None]]] = {
     "gateway_request_duration_seconds_bucket": _took,
     "gateway_upstream_requests_total": lambda of: ("peer", of["upstream"], of["endpoint"], of["outcome"]),
     "gateway_session_checks_total": lambda of: ("login", of["outcome"]),
+    "gateway_rejected_total": lambda of: ("full",) if of["reason"] == "connections" else None,
     "gateway_worker_restarts_total": lambda _: ("restart",),
     "gateway_log_lines_dropped_total": lambda _: ("dropped",),
 }

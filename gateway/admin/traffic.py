@@ -61,7 +61,7 @@ class ResultCount(Struct, frozen=True):
 class Traffic(Struct, frozen=True):
     """The last minutes. `results` stand with the most frequent first; `worst` is the code of most SDK calls that failed in the last minute.
 
-    `logins` are those of the last minute, by outcome.
+    `logins` are those of the last minute, by outcome. `full`: how often a client had to wait since there were too many connections.
     """
 
     step_seconds: float
@@ -72,6 +72,7 @@ class Traffic(Struct, frozen=True):
     logins: dict[str, int]
     restarts: int
     log_lines_dropped: int
+    full: int = 0
 
 
 def traffic(steps: Sequence[Step]) -> Traffic:
@@ -86,6 +87,7 @@ def traffic(steps: Sequence[Step]) -> Traffic:
         {outcome: round(total(minute, "login", outcome)) for outcome in _LOGINS},
         round(total(window, "restart")),
         round(total(window, "dropped")),
+        round(total(window, "full")),
     )
 
 

@@ -27,6 +27,8 @@ BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
 RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
+AGAIN: Final = 60.0
+"""Seconds after which it is counted once more that clients wait: fewer than those over which alerts look (deploy/prometheus)."""
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -53,6 +55,7 @@ class Acceptor:
         *,
         connections: int,
         refusal: Callable[[], bytes] = bytes,
+        again: float = AGAIN,
     ) -> None:
         self._sockets = tuple(sockets)
         self._edge = edge
@@ -60,10 +63,12 @@ class Acceptor:
         self._log = log
         self._limit = connections
         self._refusal = refusal
+        self._again = again
         self._reserve = Reserve()
         self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
+        self._question: asyncio.TimerHandle | None = None
         self.open = 0
         self._is_started = False
         self._is_accepting = False
@@ -80,6 +85,7 @@ class Acceptor:
         self._is_started = False
         self._hold()
         self._stop_timer()
+        self._stop_question()
 
     def take_waiting(self, sock: socket.socket) -> None:
         """Accept all that waits at one of the sockets, when nobody else is going to."""
@@ -96,9 +102,13 @@ class Acceptor:
     def _go_on(self) -> None:
         """Accept again, if nothing speaks against it any more."""
         if self._is_started and not self._is_accepting and self._timer is None and self.open < self._limit:
-            self._is_accepting = True
-            for sock in self._sockets:
-                self._loop.add_reader(sock, self._accept, sock)
+            self._listen()
+
+    def _listen(self) -> None:
+        self._stop_question()
+        self._is_accepting = True
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
 
     def _hold(self) -> None:
         if self._is_accepting:
@@ -115,8 +125,9 @@ class Acceptor:
                 return
 
     def _full(self) -> None:
-        """Let the rest wait until a connection ends; that there is one, the loop has just said."""
+        """Let the rest wait until a connection ends; that there is one, the loop has just said, and is asked again after a while."""
         self._hold()
+        self._question = self._loop.call_later(self._again, self._listen)
         self._edge.metrics.rejected("connections").inc()
         self._log.warning("connections wait for others to end", connections=self._limit)
 
@@ -161,6 +172,11 @@ class Acceptor:
     def _retry(self) -> None:
         self._stop_timer()
         self._go_on()
+
+    def _stop_question(self) -> None:
+        if self._question is not None:
+            self._question.cancel()
+            self._question = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

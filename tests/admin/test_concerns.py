@@ -44,6 +44,7 @@ WARN: list[tuple[dict[str, Any], str, str]] = [
     ({"reload": ReloadShown(NOW, False, NOW - 60, ("a fault",))}, "reload", "The last reload failed"),
     ({"in_force": in_force(holds_back_key=True)}, "keys", "used after gateway reload only"),
     (certificate(20.5), "certificates", "ends in 20 days"),
+    ({"traffic": traffic(full=1)}, "limits", "as many connections as may be"),
     ({"calls": Calls(480, 512, 0, 0.0)}, "limits", "Nearly as many calls"),
     ({"calls": Calls(1, 512, 1, 0.0)}, "limits", "wait for a place"),
     ({"calls": Calls(1, 512, 0, -31.0)}, "limits", "differ by -31 s"),

@@ -20,6 +20,8 @@ def test_the_page_counts_what_the_metrics_count() -> None:
     metrics.upstream_requests("wallet", "a:1", "timeout").inc()
     metrics.session_checks("valid", "call").inc()
     metrics.session_checks("valid", "cache").inc()
+    metrics.rejected("connections").inc(5)
+    metrics.rejected("bad_request").inc()
     metrics.log_lines_dropped.inc(7)
     for route in ("/api", "/cards", "none"):
         metrics.request_duration(route).observe(0.003)
@@ -32,6 +34,7 @@ def test_the_page_counts_what_the_metrics_count() -> None:
         ("answer", "404"): 1,
         ("peer", "wallet", "a:1", "timeout"): 1,
         ("login", "valid"): 2,
+        ("full",): 5,
         ("dropped",): 7,
     }
     assert total(found, "answer") == 6

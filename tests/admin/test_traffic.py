@@ -43,6 +43,7 @@ def test_both_ways_are_summed_up_and_results_stand_in_the_order_of_their_number(
         ("took", "sdk", "+Inf"): 15.0,
         ("login", "unavailable"): 1.0,
         ("restart",): 1.0,
+        ("full",): 2.0,
     }
     found = traffic([step(), step(counts)])
     assert (found.sdk.window.ok, found.sdk.window.refused, found.sdk.window.failed) == (6, 1, 8)
@@ -52,7 +53,7 @@ def test_both_ways_are_summed_up_and_results_stand_in_the_order_of_their_number(
     assert found.api.window.p99 is None
     assert found.worst == "ALIPAYPLUS_TIMEOUT"
     assert [(one.result_code, one.count) for one in found.results] == [("ALIPAYPLUS_TIMEOUT", 8), ("SUCCESS", 6), ("PROCESS_FAIL", 1)]
-    assert (found.logins["unavailable"], found.restarts, found.log_lines_dropped) == (1, 1, 0)
+    assert (found.logins["unavailable"], found.restarts, found.log_lines_dropped, found.full) == (1, 1, 0, 2)
 
 
 def test_the_last_minute_is_the_newest_steps_that_make_one() -> None:

@@ -20,7 +20,7 @@ from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
-from gateway.server.acceptor import Acceptor, Admit
+from gateway.server.acceptor import AGAIN, Acceptor, Admit
 from gateway.server.admission import Admission
 from gateway.telemetry.metrics import Metrics
 
@@ -65,6 +65,7 @@ class Rig:
         proxies: Sequence[str] | None = None,
         timeout: float = 5.0,
         connections: int = 100,
+        again: float = AGAIN,
         sockets: Sequence[socket.socket] = (),
         admission: Admit | None = None,
         handler: Callable[[Request, Exchange], Awaitable[Answer]] = tell,
@@ -81,7 +82,9 @@ class Rig:
         )
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)
-        self.acceptor = Acceptor(self.sockets, self.edge, admits, self.logged, connections=connections, refusal=lambda: REFUSAL)
+        self.acceptor = Acceptor(
+            self.sockets, self.edge, admits, self.logged, connections=connections, refusal=lambda: REFUSAL, again=again
+        )
 
     @property
     def port(self) -> int:

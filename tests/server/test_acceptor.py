@@ -57,6 +57,25 @@ async def test_above_the_limit_connections_wait_until_one_ends(start_rig: StartR
     fourth.close()
 
 
+async def test_as_long_as_connections_wait_it_is_counted_again_and_again(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=1, again=0.01)
+    first = await rig.connect()
+    await first.ask()
+    second = await rig.connect()
+    second.writer.write(REQUEST)
+    await rig.until(lambda: rig.rejected("connections") >= 3)
+    assert rig.acceptor.open == 1
+    first.close()
+    await second.answer()
+    second.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
+    counted = rig.rejected("connections")
+    third = await rig.connect()
+    await third.ask()
+    assert rig.rejected("connections") == counted
+    third.close()
+
+
 async def test_at_the_limit_nothing_is_counted_while_nobody_waits(start_rig: StartRig) -> None:
     rig = await start_rig(connections=1)
     for _ in range(3):
