@@ -17,6 +17,7 @@ import yaml
 
 from gateway.commands.service import OVERTIME
 from gateway.config import Config, load
+from gateway.server.processor import CPUINFO
 from gateway.simulator import Behaviour, Simulator
 from gateway.simulator.configuration import merged
 from tests.ports import free_port
@@ -67,6 +68,16 @@ def test_the_service_is_confined() -> None:
     found = re.search(r"Overall exposure level for alipayplus-gateway\.service: ([0-9.]+)", done.stdout)
     assert found is not None, done.stderr
     assert (done.returncode, float(found[1]) <= EXPOSURE) == (0, True)
+    said = re.search(r"says ([0-9.]+) \(OK\) with systemd (\d+)\.", (UNITS / "README.md").read_text())
+    assert said is not None
+    if f"systemd {said[2]} " in analyze("--version").stdout:
+        assert found[1] == said[1]
+
+
+def test_the_processor_can_be_seen() -> None:
+    """Of /proc, `ProcSubset=pid` leaves processes only: no /proc/cpuinfo."""
+    assert Path("/proc/cpuinfo") == CPUINFO
+    assert settings(SERVICE, "ProcSubset") in ([], ["all"])
 
 
 def test_what_the_configuration_names_is_what_the_units_give(config: Config) -> None:
