@@ -117,7 +117,7 @@ def memory(config: Config) -> float:
     streams = sum(upstream.connections * len(upstream.servers) for upstream in upstreams)
     calls = config.alipayplus.max_in_flight * 3.6 * config.sdk_proxy.max_body
     worker = 9 * KIB * config.server.limits.connections + calls + 128 * KIB * streams
-    return 45e6 + config.server.workers * (2 * 40e6 + worker)
+    return 45e6 + config.server.workers * (2 * 56e6 + worker)
 
 
 def quantity(text: str) -> int:
