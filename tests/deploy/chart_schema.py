@@ -39,11 +39,11 @@ def values() -> Schema:
         "secret": NAME,
         "restartOnConfigChange": FLAG,
         "replicas": COUNT,
-        "resources": MAP,
+        "resources": _section(requests=MAP, limits=MAP, claims={"type": "array", "items": MAP}),
         "service": _section(port={"type": "integer", "minimum": 1, "maximum": 65535}, annotations=TEXTS),
         **dict.fromkeys(("podAnnotations", "podLabels", "nodeSelector"), TEXTS),
         "tolerations": {"type": "array", "items": MAP},
-        "affinity": MAP,
+        "affinity": _section(nodeAffinity=MAP, podAffinity=MAP, podAntiAffinity=MAP),
         "priorityClassName": TEXT,
         "autoscaling": _section(
             enabled=FLAG, minReplicas=COUNT, maxReplicas=COUNT, cpu={**COUNT, "maximum": 100}, inFlight={"type": "integer", "minimum": 0}

@@ -189,6 +189,8 @@ def wrong() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "replicaCount", {"config": CONFIG, "replicaCount": 3}
     yield "digest", {"config": CONFIG, "image": {"digest": "latest"}}
     yield "clients", {"config": CONFIG, "networkPolicy": {"clients": []}}
+    yield "limit", {"config": CONFIG, "resources": {"limit": {"memory": "2Gi"}}}
+    yield "podAntiAfinity", {"config": CONFIG, "affinity": {"podAntiAfinity": {}}}
     yield "secret", {"config": CONFIG, "secret": "not a name"}
     changes: dict[str, dict[str, Any]] = {
         "sesion": {"sesion": {}},
