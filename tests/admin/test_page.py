@@ -70,6 +70,25 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
     assert not re.search(rb"@import|url\(|https?:", asset("status.css") + asset("status.js"))
 
 
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour written as #rrggbb or #rgb (WCAG 2)."""
+    digits = colour[1:] if len(colour) > 4 else "".join(digit * 2 for digit in colour[1:])
+    parts = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_what_is_drawn_stands_out_from_its_ground(theme: int) -> None:
+    """By at least 3 to 1 (WCAG 2, 1.4.11). Browsers tell how texts stand out: tests/e2e."""
+    colours = dict(re.findall(r"--([\w-]+): (#\w+);", re.findall(r":root \{(.*?)\}", asset("status.css").decode(), re.DOTALL)[theme]))
+    grounds = {"card": ("ok", "refused", "failed", "p50", "p99"), "warn-card": ("refused",), "bad-card": ("refused", "failed")}
+    for ground, drawn in grounds.items():
+        for name in drawn:
+            dark, light = sorted((luminance(colours[ground]), luminance(colours[f"bar-{name}"])))
+            assert (light + 0.05) / (dark + 0.05) >= 3, f"{name} on {ground}"
+
+
 @pytest.mark.parametrize("section", get_args(Section))
 def test_every_section_that_a_concern_leads_to_is_there_once(section: str) -> None:
     assert [one.name for one in read(page(full("x"))).all() if one.attributes.get("id") == section] == ["section"]
