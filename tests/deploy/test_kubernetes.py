@@ -213,8 +213,9 @@ def peers(config: Config) -> Iterator[int]:
         yield urlsplit(url).port or {"http": 80, "https": 443}[urlsplit(url).scheme]
 
 
-def test_the_network_policy_lets_through_what_is_needed_and_nothing_else(tmp_path: Path) -> None:
-    policy = the("production", "NetworkPolicy")["spec"]
+@pytest.mark.parametrize("overlay", ["production", "sidecar"])
+def test_the_network_policy_lets_through_what_is_needed_and_nothing_else(overlay: str, tmp_path: Path) -> None:
+    policy = the(overlay, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert all(rule.get("from") for rule in policy["ingress"])
     assert all(rule.get("to") for rule in policy["egress"])
@@ -223,7 +224,7 @@ def test_the_network_policy_lets_through_what_is_needed_and_nothing_else(tmp_pat
     [prometheus] = came_in[ADMIN]
     assert prometheus["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
     gone_out = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
-    assert gone_out == {53, *peers(configuration("production", tmp_path))}
+    assert gone_out == {53, *peers(configuration(overlay, tmp_path))}
     for rule in policy["egress"]:
         if any("ipBlock" in to for to in rule["to"]):
             assert [port["port"] for port in rule["ports"]] == [443]
