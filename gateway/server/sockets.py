@@ -57,18 +57,17 @@ class _Opened:
 
 
 class Listeners:
-    """Open listeners. `slots` has a tuple of sockets for each worker slot; they stay this object's, which closes them."""
+    """Open listeners. `slots` has a tuple of sockets for each worker slot; they stay this object's, which closes them.
+
+    `names` are the listeners as people write them, with the port that the system chose in place of 0, also when they have been closed.
+    """
 
     def __init__(self, opened: Iterable[_Opened] = (), slots: int = 1) -> None:
         self._opened = tuple(opened)
+        self.names = tuple(each.name() for each in self._opened)
         self.slots: tuple[tuple[socket.socket, ...], ...] = tuple(
             tuple(sock for each in self._opened for sock in each.slot(index, slots)) for index in range(slots)
         )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The listeners as people write them, with the port that the system chose in place of 0."""
-        return tuple(each.name() for each in self._opened)
 
     def reopen(self, listeners: Iterable[Listener], *, slots: int, unix_mode: int, inherited: Inherited) -> "Listeners":
         """Open what another configuration asks for; what did not change stays the same sockets. Raises CannotListen, and then all stays.

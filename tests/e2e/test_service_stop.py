@@ -60,6 +60,29 @@ async def test_F1_within_the_grace_it_is_not_ready_but_serves_and_a_second_signa
     await until_gone(pids)
 
 
+async def test_F1_while_it_drains_the_status_is_shown(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim)
+    sim.alipayplus.script(Behaviour(hold=True))
+    asked = asyncio.create_task(post(gateway))
+    await sim.alipayplus.until_received(1)
+    gateway.process.send_signal(signal.SIGINT)
+    await until_said_times(gateway, "draining", 1)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.admin}") as http:
+        async with http.get("/status.json") as answer:
+            shown = await answer.json()
+        async with http.get("/") as answer:
+            assert (answer.status, "Not ready: draining" in await answer.text()) == (200, True)
+    assert (shown["state"], shown["listen"], shown["workers"][0]["told"]["in_flight"]) == (
+        "not ready",
+        [f"127.0.0.1:{gateway.port}"],
+        1,
+    )
+    sim.alipayplus.release()
+    assert await asked == 200
+    assert await gateway.ended() == 0
+
+
 async def test_F1_SIGINT_stops_without_the_grace(start: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim, {"server": {"accept_grace": "60s"}})
