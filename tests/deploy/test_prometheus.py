@@ -1,6 +1,7 @@
 """deploy/prometheus: valid, true to the contract, each alert explained in the runbook and seen both firing and quiet."""
 
 import asyncio
+import inspect
 import re
 import shutil
 from collections import Counter
@@ -12,7 +13,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.alipayplus import client, keys, verification
 from gateway.alipayplus.results import DOCUMENTED, Result
+from gateway.edge import shedding
 from gateway.errors import FAILURES
 from gateway.sdkproxy.contract import http_status
 from gateway.telemetry.clock import LARGE as CLOCK_OFFSET_WARNING
@@ -95,6 +98,14 @@ def test_each_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dic
     assert anchor == rule["alert"].lower()
     text = section(rule["alert"])
     assert [text.count(f"**{part}.**") for part in ("Meaning", "First look", "What to do")] == [1, 1, 1]
+
+
+def test_the_reasons_that_the_runbook_names_are_those_of_the_log() -> None:
+    rows = re.findall(r"^\| ((?:the|a|no) .+?) \|", section("GatewayAlipayplusKeyUnknown"), re.MULTILINE)
+    places = re.findall(r"“([^”]+)”", section("GatewayAvailabilityBurn"))
+    said = "".join(inspect.getsource(module) for module in (client, keys, shedding, verification))
+    assert [reason for reason in (*"; ".join(rows).split("; "), *places) if f'"{reason}"' not in said] == []
+    assert (len(rows), len(places)) == (4, 3)
 
 
 def test_the_runbook_has_no_section_without_an_alert_and_no_link_into_nowhere() -> None:
