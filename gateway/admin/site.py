@@ -20,11 +20,13 @@ class Site:
         await self._runner.setup()
 
     async def listen(self, sock: socket.socket) -> None:
-        """Accept from this listening socket, and no more from the one before, which is closed."""
+        """Accept from this listening socket, and no more from the one before, which is closed, whatever comes of this one."""
         former, self._listening = self._listening, web.SockSite(self._runner, sock)
-        await self._listening.start()
-        if former is not None:
-            await former.stop()
+        try:
+            await self._listening.start()
+        finally:
+            if former is not None:
+                await former.stop()
 
     async def close(self) -> None:
         """Close the socket and all connections."""

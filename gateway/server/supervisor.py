@@ -163,7 +163,7 @@ class Supervisor:
     async def _switch(self, edition: Edition) -> None:
         """Put another edition into service and return when nothing more is accepted under the former one.
 
-        Raises CannotListen, CannotHold and NotReady, and then nothing has changed.
+        Raises CannotListen, CannotHold and NotReady, and then nothing has changed. What fails once it serves is logged.
         """
         place = Place.open(edition.config, self._inherited, self._place)
         generation = self._begin(edition)
@@ -179,13 +179,17 @@ class Supervisor:
         former, self._current = self._current, generation
         former_place, self._place = self._place, place
         self._edition = edition
-        self._show_edition()
-        self._note_change()
-        if place.admin is not former_place.admin:
-            await self._site.listen(place.admin)
-        former_place.close(but=place)
         assert former is not None
-        self._tasks.create_task(self._retire(former))
+        try:
+            if place.admin is not former_place.admin:
+                await self._site.listen(place.admin)
+            self._note_change()
+            self._show_edition()
+        except Exception as error:  # noqa: BLE001  whatever it is, there is no way back, and the former generation has to end
+            self.log().error("the new configuration serves, but cannot be shown", exc_info=error)
+        finally:
+            former_place.close(but=place)
+            self._tasks.create_task(self._retire(former))
         await first(former.closed(), timeout=CLOSED_WITHIN)
 
     async def _retire(self, generation: Generation) -> None:
@@ -201,14 +205,14 @@ class Supervisor:
     def _show_edition(self) -> None:
         """Let log, metrics and status page be those of the edition in use."""
         self._tasks.create_task(self._showing.take_up(self._edition))
-        settings = self._edition.config.telemetry.log
-        if settings != self._log_settings:
-            self._log_settings = settings
-            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc, is_limited=False)
-            self._own_logs.append(self._logs)
         self._metrics.certificate_expiry.clear()
         for file, end in expiries(self._edition.config, self._edition.contents).items():
             self._metrics.certificate_expiry.labels(file).set(end)
+        settings = self._edition.config.telemetry.log
+        if settings != self._log_settings:
+            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc, is_limited=False)
+            self._log_settings = settings
+            self._own_logs.append(self._logs)
 
     # The end.
 

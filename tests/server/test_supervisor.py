@@ -21,15 +21,19 @@ from tests.server.test_generation import HANGS, READY
 
 
 class Log:
-    """Takes what is logged; `started` is set when a worker of the second generation has been."""
+    """Takes what is logged. `started` is set when a worker of the second generation has been, `ended` when the first one has."""
 
     def __init__(self) -> None:
         self.log = structlog.wrap_logger(None, processors=[self._note])
-        self.started = asyncio.Event()
+        self.started, self.ended = asyncio.Event(), asyncio.Event()
+        self.events: list[str] = []
 
     def _note(self, _logger: object, _method: str, event: Any) -> Any:
+        self.events.append(event["event"])
         if event["event"] == "a worker is started" and event["generation"] == 2:
             self.started.set()
+        if event["event"] == "a former generation has ended" and event["generation"] == 1:
+            self.ended.set()
         raise structlog.DropEvent
 
     def tell_held_back(self) -> None:
@@ -44,11 +48,17 @@ class FirstServes(Children):
         return super().start(openssl)
 
 
-async def test_an_error_that_ends_it_does_so_also_while_a_reload_waits_for_workers(tmp_path: Path, keys: Keys) -> None:
+@pytest.fixture
+def path(tmp_path: Path, keys: Keys) -> Path:
+    """A configuration."""
     path = tmp_path / "gateway.yaml"
     path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}}))
     (tmp_path / "keys").mkdir()
     keys.write(tmp_path / "keys")
+    return path
+
+
+async def test_an_error_that_ends_it_does_so_also_while_a_reload_waits_for_workers(path: Path) -> None:
     edition, children, log = read_edition(path, ()), FirstServes(), Log()
     supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
     supervisor._signals.reload.set()
@@ -65,3 +75,23 @@ async def test_an_error_that_ends_it_does_so_also_while_a_reload_waits_for_worke
     children.kill()
     for member in tuple(supervisor._members()):
         await member.ended.wait()
+
+
+async def test_E3_the_former_generation_ends_also_where_the_new_one_serves_and_cannot_be_shown(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("gateway.server.supervisor.Logs", no_thread)
+    edition, children, log = read_edition(path, ()), Children((sys.executable, "-c", READY)), Log()
+    path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}, "telemetry": {"log": {"level": "debug"}}}))  # noqa: ASYNC240  nothing runs yet
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
+    supervisor._signals.reload.set()
+    running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
+    await asyncio.wait_for(log.ended.wait(), 30)
+    assert supervisor._edition.config.telemetry.log.level == "debug"
+    assert "the new configuration serves, but cannot be shown" in log.events
+    assert "the configuration could not be reloaded; the former one stays in use" not in log.events
+    supervisor._signals.stop.set()
+    assert await asyncio.wait_for(running, 30) == 0
