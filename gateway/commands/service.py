@@ -59,7 +59,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def reload(path: Path) -> None:
     """Send SIGHUP, unless the configuration has faults that show without its key files. Raises CannotTell, ConfigError."""
     config = load(path).config
-    os.kill(_process(_pid_file(config)), signal.SIGHUP)
+    _tell(_process(_pid_file(config)), signal.SIGHUP)
 
 
 def stop(path: Path) -> None:
@@ -67,9 +67,9 @@ def stop(path: Path) -> None:
     config = read_partly(path)
     file = _pid_file(config)
     pid, seconds = _process(file), _drain_seconds(config)
-    os.kill(pid, signal.SIGTERM)
+    _tell(pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
-    while running(file) == pid:
+    while _holder(file) == pid:
         if time.monotonic() > deadline:
             raise CannotTell(f"process {pid} has not ended within {seconds:.0f} s")
         time.sleep(_LOOK)
@@ -104,10 +104,24 @@ def _run(command: Command, options: argparse.Namespace) -> int:
 
 
 def _process(file: Path) -> int:
-    pid = running(file)
+    pid = _holder(file)
     if pid is None:
         raise CannotTell(f"no gateway is running with the pid file {file}")
     return pid
+
+
+def _holder(file: Path) -> int | None:
+    try:
+        return running(file)
+    except OSError as error:
+        raise CannotTell(f"server.pid_file: {file} cannot be read: {error.strerror}") from error
+
+
+def _tell(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        raise CannotTell(f"process {pid} cannot be sent {number.name}: {error.strerror}") from error
 
 
 def _pid_file(config: Config) -> Path:

@@ -7,7 +7,7 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _MODE: Final = 0o644
 
@@ -22,35 +22,56 @@ class PidFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+            self._descriptor = _locked(file)
+        except BlockingIOError as error:
+            raise CannotHold(f"server.pid_file: {file} is held by a running gateway") from error
         except OSError as error:
             raise CannotHold(f"server.pid_file: {file} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            os.close(self._descriptor)
-            is_held = isinstance(error, BlockingIOError)
-            raise CannotHold(
-                f"server.pid_file: {file} {'is held by a running gateway' if is_held else f'cannot be written: {error.strerror}'}"
-            ) from error
 
     def release(self) -> None:
-        """Remove the file."""
+        """Remove the file, unless another one stands there by now."""
         with suppress(OSError):
-            self.file.unlink()
+            if _is_at(self.file, self._descriptor):
+                self.file.unlink()
         os.close(self._descriptor)
 
 
 def running(file: Path) -> int | None:
-    """Return the id of the process that holds this pid file; None where there is none."""
+    """Return the id of the process that holds this pid file; None where there is none. Raises OSError where that cannot be told."""
     try:
         with file.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = file.read_bytes().strip()
-        return int(text) if text.isdigit() else None
-    except OSError:
+            return _holder(stream)
+    except FileNotFoundError:
         return None
+
+
+def _holder(stream: BinaryIO) -> int | None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = stream.read().strip()
+        return int(text) if text.isdigit() else None
     return None
+
+
+def _locked(file: Path) -> int:
+    """Open and lock a pid file, and write our id into it. Raises OSError, BlockingIOError where another process holds it."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(file, descriptor):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return _locked(file)  # the one before has just removed what was opened
+
+
+def _is_at(file: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

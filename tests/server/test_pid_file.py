@@ -1,6 +1,8 @@
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,51 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(file)], check=False)
     assert file.exists()
     assert running(file) is None
+
+
+def before_it_locks(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Let this happen between opening a pid file and locking it, once."""
+    flock, left = fcntl.flock, [happens]
+
+    def late(descriptor: int, operation: int) -> None:
+        if left:
+            left.pop()()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+
+def test_what_its_holder_removes_while_another_waits_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gateway.pid"
+    before_it_locks(monkeypatch, PidFile(file).release)
+    held = PidFile(file)
+    assert (file.read_text(), running(file)) == (f"{os.getpid()}\n", os.getpid())
+    held.release()
+    assert not file.exists()
+
+
+def test_the_holder_is_told_also_when_the_file_has_just_been_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gateway.pid"
+    held = PidFile(file)
+    before_it_locks(monkeypatch, file.unlink)
+    assert running(file) == os.getpid()
+    held.release()
+
+
+def test_the_file_of_another_holder_stays(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.pid"
+    former = PidFile(file)
+    file.unlink()
+    held = PidFile(file)
+    former.release()
+    assert running(file) == os.getpid()
+    held.release()
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_nobodys(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        running(tmp_path / "file" / "gateway.pid")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
