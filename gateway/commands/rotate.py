@@ -111,7 +111,7 @@ def rotate(args: argparse.Namespace) -> int:
         return refuse(f"the active key: {error}", FAILED)
     except OSError as error:
         reason = "exists already and is not overwritten" if isinstance(error, FileExistsError) else f"can't be used: {error.strerror}"
-        return refuse(f"{error.filename} {reason}", FAILED)
+        return refuse(f"{error.filename or _directory(config, args)} {reason}", FAILED)  # of a full disk no file is told
 
 
 def _version(config: Config, asked: str | None) -> str:
@@ -131,7 +131,7 @@ def _prepare(config: Config, args: argparse.Namespace, version: str) -> int:
     signing = config.alipayplus.signing
     active = signing.private_keys[signing.key_version]
     present = read_signing_key(active, signing.key_version)
-    pair = Pair.beside((args.directory or active.file.parent).absolute(), version)
+    pair = Pair.beside(_directory(config, args), version)
     key = generate_private_key(args.bits)
     password = active.password.reveal() if active.password else None
     pair.write(private_pem(key, password), VerificationKey.of(key.public_key()), _mode(active.file))
@@ -140,6 +140,12 @@ def _prepare(config: Config, args: argparse.Namespace, version: str) -> int:
         _prove(each, config.alipayplus.client_id)
     sys.stdout.write(_report(args.config, pair, following, signing.key_version, encrypted=password is not None))
     return 0
+
+
+def _directory(config: Config, args: argparse.Namespace) -> Path:
+    signing = config.alipayplus.signing
+    directory: Path = args.directory or signing.private_keys[signing.key_version].file.parent
+    return directory.absolute()
 
 
 def _mode(active: Path) -> int:

@@ -1,5 +1,6 @@
 """`gateway keys rotate`: the next pair, the proof that both keys work, what people are told, and what is refused."""
 
+import resource
 import stat
 from pathlib import Path
 
@@ -110,6 +111,18 @@ def test_no_file_is_overwritten_and_none_is_left_behind(command: Command, folder
     assert done.err == f"gateway: {folder / 'keys' / name} exists already and is not overwritten\n"
     assert names(folder) == ["active.pem", name]
     assert not (folder / "nowhere").exists()
+
+
+def test_a_disk_without_room_is_one_clear_line_and_nothing_is_left_behind(command: Command, folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        done = command("keys rotate -c", folder / "gateway.yaml")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"gateway: {folder / 'keys'} can't be used: File too large\n"
+    assert names(folder) == ["active.pem"]
 
 
 def test_an_active_key_that_cannot_be_read_is_said_and_nothing_is_written(command: Command, folder: Path) -> None:
