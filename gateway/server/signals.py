@@ -29,6 +29,13 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
         on_child()
 
+    def ignore(self) -> None:
+        """Heed none any more, to the end of the process: it is ending, and says itself with which exit code."""
+        loop = asyncio.get_running_loop()
+        for number in SUPERVISORS_SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
     def _told(self, has_grace: bool) -> None:  # noqa: FBT001  the loop calls it
         if self.stop.is_set():
             self.end.set()

@@ -88,6 +88,7 @@ class Supervisor:
                 code = await self._serve(spare)
                 watching.cancel()
         finally:
+            self._signals.ignore()
             await self._site.close()
             self._place.close()
             for logs in self._own_logs:

@@ -1,15 +1,17 @@
 """A supervisor whose workers are simple programs; what it does with real ones is in tests/e2e."""
 
 import asyncio
+import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from gateway.server.children import Child, Children
+from gateway.server.children import SUPERVISORS_SIGNALS, Child, Children
 from gateway.server.edition import read_edition
 from gateway.server.place import Place
 from gateway.server.supervisor import Supervisor
@@ -46,6 +48,15 @@ class FirstServes(Children):
     def start(self, openssl: Mapping[str, str] | None = None) -> Child:
         self._command = (sys.executable, "-c", HANGS if list(self) else READY)
         return super().start(openssl)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give the signals back that a supervisor takes for the rest of its process."""
+    before = {number: signal.getsignal(number) for number in SUPERVISORS_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -95,3 +106,13 @@ async def test_E3_the_former_generation_ends_also_where_the_new_one_serves_and_c
     assert "the configuration could not be reloaded; the former one stays in use" not in log.events
     supervisor._signals.stop.set()
     assert await asyncio.wait_for(running, 30) == 0
+
+
+async def test_F1_no_signal_changes_the_exit_code_of_one_that_has_ended(path: Path) -> None:
+    edition, children, log = read_edition(path, ()), Children((sys.executable, "-c", READY)), Log()
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
+    supervisor._signals.stop.set()
+    assert await supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()) == 0
+    for number in SUPERVISORS_SIGNALS:
+        assert signal.getsignal(number) is signal.SIG_IGN, "else it would end the process in its own way"
+        os.kill(os.getpid(), number)
