@@ -54,7 +54,7 @@ class Supervisor:
         self._metrics = metrics
         self._logs = logs
         self._log_settings = edition.config.telemetry.log
-        self._own_logs: list[Logs] = []
+        self._own_logs: Logs | None = None  # since the settings have changed
         self._signals = Signals()
         self._notifier = Notifier()
         self._health = Health()
@@ -91,8 +91,8 @@ class Supervisor:
             self._signals.ignore()
             await self._site.close()
             self._place.close()
-            for logs in self._own_logs:
-                logs.close()
+            if self._own_logs is not None:
+                self._own_logs.close()
         return code
 
     async def _serve(self, spare: Child) -> int:
@@ -211,9 +211,10 @@ class Supervisor:
             self._metrics.certificate_expiry.labels(file).set(end)
         settings = self._edition.config.telemetry.log
         if settings != self._log_settings:
-            self._logs = Logs(settings, on_drop=self._metrics.log_lines_dropped.inc, is_limited=False)
-            self._log_settings = settings
-            self._own_logs.append(self._logs)
+            former, self._own_logs = self._own_logs, Logs(settings, on_drop=self._metrics.log_lines_dropped.inc, is_limited=False)
+            self._logs, self._log_settings = self._own_logs, settings
+            if former is not None:
+                former.close(timeout=0)
 
     # The end.
 

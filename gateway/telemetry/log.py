@@ -172,12 +172,12 @@ class Logs:
         for event, count in self._limit.overdue(is_end=is_end):
             self._unlimited.warning("a message came too often", message=event, held_back=count)
 
-    def close(self) -> None:
-        """Write what is held."""
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is held, waiting at most `timeout` seconds for each stream; what is left then is still written as it is taken."""
         logging.getLogger().removeHandler(self._forward)
         self.tell_held_back(is_end=True)
-        self._out.close()
-        self._err.close()
+        self._out.close(timeout)
+        self._err.close(timeout)
 
 
 def customer_hash(key: Secret | None) -> Callable[[str], str] | None:

@@ -23,19 +23,20 @@ from tests.server.test_generation import HANGS, READY
 
 
 class Log:
-    """Takes what is logged. `started` is set when a worker of the second generation has been, `ended` when the first one has."""
+    """Takes what is logged. `started` is set when a worker of the second generation has been, `ended` has the former ones that have."""
 
     def __init__(self) -> None:
         self.log = structlog.wrap_logger(None, processors=[self._note])
-        self.started, self.ended = asyncio.Event(), asyncio.Event()
+        self.started = asyncio.Event()
+        self.ended: asyncio.Queue[int] = asyncio.Queue()
         self.events: list[str] = []
 
     def _note(self, _logger: object, _method: str, event: Any) -> Any:
         self.events.append(event["event"])
         if event["event"] == "a worker is started" and event["generation"] == 2:
             self.started.set()
-        if event["event"] == "a former generation has ended" and event["generation"] == 1:
-            self.ended.set()
+        if event["event"] == "a former generation has ended":
+            self.ended.put_nowait(event["generation"])
         raise structlog.DropEvent
 
     def tell_held_back(self) -> None:
@@ -48,6 +49,10 @@ class FirstServes(Children):
     def start(self, openssl: Mapping[str, str] | None = None) -> Child:
         self._command = (sys.executable, "-c", HANGS if list(self) else READY)
         return super().start(openssl)
+
+
+def write(path: Path, level: str = "info") -> None:
+    path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}, "telemetry": {"log": {"level": level}}}))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +68,7 @@ def _signals() -> Iterator[None]:
 def path(tmp_path: Path, keys: Keys) -> Path:
     """A configuration."""
     path = tmp_path / "gateway.yaml"
-    path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}}))
+    write(path)
     (tmp_path / "keys").mkdir()
     keys.write(tmp_path / "keys")
     return path
@@ -96,16 +101,47 @@ async def test_E3_the_former_generation_ends_also_where_the_new_one_serves_and_c
 
     monkeypatch.setattr("gateway.server.supervisor.Logs", no_thread)
     edition, children, log = read_edition(path, ()), Children((sys.executable, "-c", READY)), Log()
-    path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}, "telemetry": {"log": {"level": "debug"}}}))  # noqa: ASYNC240  nothing runs yet
+    write(path, "debug")
     supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
     supervisor._signals.reload.set()
     running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
-    await asyncio.wait_for(log.ended.wait(), 30)
+    assert await asyncio.wait_for(log.ended.get(), 30) == 1
     assert supervisor._edition.config.telemetry.log.level == "debug"
     assert "the new configuration serves, but cannot be shown" in log.events
     assert "the configuration could not be reloaded; the former one stays in use" not in log.events
     supervisor._signals.stop.set()
     assert await asyncio.wait_for(running, 30) == 0
+
+
+async def test_the_streams_of_a_log_whose_settings_have_changed_are_closed_and_nobody_waits_for_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, streams = Log(), []
+
+    class Streams:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.log = log.log
+            self.closed: list[float | None] = []
+            streams.append(self)
+
+        def tell_held_back(self) -> None:
+            pass
+
+        def close(self, timeout: float | None = None) -> None:
+            self.closed.append(timeout)
+
+    monkeypatch.setattr("gateway.server.supervisor.Logs", Streams)
+    edition, children = read_edition(path, ()), Children((sys.executable, "-c", READY))
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
+    running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
+    for former, level in enumerate(("debug", "warning"), 1):
+        write(path, level)
+        supervisor._signals.reload.set()
+        assert await asyncio.wait_for(log.ended.get(), 30) == former
+    assert [each.closed for each in streams] == [[0], []]
+    supervisor._signals.stop.set()
+    assert await asyncio.wait_for(running, 30) == 0
+    assert [each.closed for each in streams] == [[0], [None]]
 
 
 async def test_F1_no_signal_changes_the_exit_code_of_one_that_has_ended(path: Path) -> None:

@@ -182,3 +182,19 @@ def test_the_customer_is_a_keyed_hash() -> None:
     assert "id" not in one("id-id-id")
     assert len(one("id")) == 16
     assert customer_hash(None) is None
+
+
+def test_what_is_held_when_nobody_waits_is_written_all_the_same(streams: Streams) -> None:
+    logs = start(streams)
+    os.set_blocking(streams.err[1], False)
+    full = 0
+    with suppress(BlockingIOError):
+        while True:
+            full += os.write(streams.err[1], bytes(4096))
+    os.set_blocking(streams.err[1], True)
+    logs.log.info("held")
+    logs.close(timeout=0)
+    with os.fdopen(os.dup(streams.err[0]), "rb") as stream:
+        stream.read(full)
+        assert json.loads(stream.readline())["event"] == "held"
+    assert streams.read(logs) == (b"", b"")
