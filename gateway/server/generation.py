@@ -136,9 +136,9 @@ class Generation:
         return member
 
     def _take_spare(self) -> Child | None:
-        """Return the process that has been started already, if it suits the signing key; it was started before that was known."""
+        """Return the process that has been started already, if it lives and suits the signing key; it was started before that was known."""
         spare, self._spare = self._spare, None
-        if spare is not None and spare.openssl != self._openssl:
+        if spare is not None and (spare.poll() or spare.openssl != self._openssl):
             spare.discard()
             return None
         return spare

@@ -136,6 +136,21 @@ async def test_a_process_that_was_started_already_serves_if_it_suits_the_signing
         await asyncio.to_thread(spare._process.wait, 30)
 
 
+@pytest.mark.parametrize("is_reaped", [False, True])
+async def test_F2_a_process_that_has_ended_before_it_was_needed_is_replaced(stage: Stage, is_reaped: bool) -> None:  # noqa: FBT001
+    generation = stage.generation(READY)
+    spare = generation._children.start()
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+    spare.kill()
+    await asyncio.to_thread(os.waitid, os.P_PID, spare.pid, os.WEXITED | os.WNOWAIT)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, generation._children.reap)
+    if is_reaped:
+        generation._children.reap()
+    await asyncio.wait_for(generation.start(stage.listeners, stage.tasks, spare=spare), 30)
+    assert generation.serving == 2
+    assert spare.pid not in {member.pid for member in generation.members}
+
+
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
