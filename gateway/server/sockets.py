@@ -7,6 +7,7 @@ unix and handed-over sockets are shared by all slots. Accepting is left to `gate
 import errno
 import socket
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,8 @@ class _Opened:
     def close(self, kept: Collection[socket.socket]) -> None:
         gone = [sock for sock in self.sockets if sock not in kept]
         if self.listener.path is not None and gone and self.is_current():
-            self.listener.path.unlink(missing_ok=True)
+            with suppress(OSError):  # one that is left behind is replaced at the next start
+                self.listener.path.unlink()
         _close(gone)
 
 

@@ -1,5 +1,6 @@
 """Listening sockets: one a slot and port, shared ones, what stands in the way, and what stays over a change of the configuration."""
 
+import errno
 import os
 import socket
 import stat
@@ -209,6 +210,19 @@ class TestUnix:
     def test_E1_a_folder_that_is_not_there_is_said(self, listen: Opener, tmp_path: Path) -> None:
         with pytest.raises(CannotListen, match="No such file or directory"):
             listen(Listener(path=tmp_path / "none" / "gateway.sock"))
+
+    def test_a_file_that_cannot_be_removed_does_not_keep_the_socket_open(
+        self, listen: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def read_only(_: Path, **__: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        path = tmp_path / "gateway.sock"
+        listeners = listen(Listener(path=path))
+        monkeypatch.setattr(Path, "unlink", read_only)
+        listeners.close()
+        with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+            client.connect(str(path))
 
     def test_the_file_of_somebody_else_is_not_removed_at_the_end(self, listen: Opener, tmp_path: Path) -> None:
         path = tmp_path / "gateway.sock"
