@@ -25,7 +25,7 @@ _PACKAGES: Final = Path(__file__).parents[2]
 
 
 class Child:
-    """A worker process and our side of the channel to it. `on_end` is called with its exit code (negative: the signal), once.
+    """A worker process and our side of the channel to it. `on_end` is called with its exit code (negative: the signal) by `poll`.
 
     `openssl` is what OpenSSL was told in it.
     """

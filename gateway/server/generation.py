@@ -32,7 +32,7 @@ class NotReady(Exception):
 
 
 class Generation:
-    """`members` are its workers that have not ended. `on_change` is called when one has got ready, `on_end` when one has ended."""
+    """`members` are its workers that have not ended. `on_change` is called when one gets ready or ends, `on_end` when one has ended."""
 
     def __init__(
         self,
