@@ -28,10 +28,14 @@ class PidFile:
         except OSError as error:
             raise CannotHold(f"server.pid_file: {file} cannot be written: {error.strerror}") from error
 
+    def is_current(self) -> bool:
+        """Whether the file is still there: it may have been removed."""
+        return _is_at(self.file, self._descriptor)
+
     def release(self) -> None:
         """Remove the file, unless another one stands there by now."""
         with suppress(OSError):
-            if _is_at(self.file, self._descriptor):
+            if self.is_current():
                 self.file.unlink()
         os.close(self._descriptor)
 
@@ -73,5 +77,5 @@ def _locked(file: Path) -> int:
 def _is_at(file: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
+    except OSError:
         return False

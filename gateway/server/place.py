@@ -65,5 +65,5 @@ def _pid_file(config: Config, former: Place | None) -> PidFile | None:
     file = config.server.pid_file
     if file is None:
         return None
-    is_kept = former is not None and former.pid_file is not None and former.pid_file.file == file
-    return former.pid_file if former is not None and is_kept else PidFile(file)
+    held = former.pid_file if former is not None else None
+    return held if held is not None and held.file == file and held.is_current() else PidFile(file)

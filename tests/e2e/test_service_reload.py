@@ -227,6 +227,17 @@ async def test_listeners_that_change_are_opened_before_and_closed_afterwards(sta
     assert await gateway.stop() == 0
 
 
+async def test_a_pid_file_that_was_removed_is_there_again_after_a_reload(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim, {"server": {"pid_file": "gateway.pid"}})
+    file = start.directory / "gateway.pid"
+    file.unlink()
+    await reload(gateway)
+    assert file.read_text() == f"{gateway.process.pid}\n"
+    assert await gateway.stop() == 0
+    assert not file.exists()
+
+
 async def test_the_operators_address_may_change_to_one_that_covers_it(start: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim)
