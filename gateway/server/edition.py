@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISFIFO
+from typing import Final
 
 from msgspec import structs
 
@@ -23,6 +25,8 @@ from gateway.server.copies import Contents, Copies, content, read_files
 Checks = tuple[Callable[[Config], Iterable[Fault]], ...]
 Digests = Mapping[Path, bytes | None]
 """What stands in each file, for comparison; None where it cannot be read."""
+
+_PIPE: Final = "the configuration is read again at each reload, which a pipe does not give: write a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ def read_edition(file: Path, checks: Checks, *, kept: SigningKey | None = None) 
 
     Where the same file is the active signing key under the same version as in `kept`, that key is used instead of what the file holds.
     """
+    if _is_pipe(file):
+        raise ConfigError([Fault((), _PIPE, file=file)])
     found = digests([file, *_sources(file)])  # of before it is read: a change that comes meanwhile is not missed
     read: list[Edition] = []
 
@@ -98,7 +104,7 @@ def watched_files(file: Path) -> tuple[Path, ...]:
     What is faulty in it is passed over: a file that is missing is to be noticed when it comes.
     """
     try:
-        named = tuple(named_files(read_partly(file)).values())
+        named = () if _is_pipe(file) else tuple(named_files(read_partly(file)).values())
     except ConfigError:
         named = ()
     return tuple(dict.fromkeys((file, *_sources(file), *named)))
@@ -112,6 +118,14 @@ def digests(files: Iterable[Path]) -> dict[Path, bytes | None]:
 def _sources(file: Path) -> tuple[Path, ...]:
     text = (content(file) or b"").decode(errors="replace")
     return substituted_files(text, file.absolute().parent)
+
+
+def _is_pipe(file: Path) -> bool:
+    """Whether to read the file could take for ever."""
+    try:
+        return S_ISFIFO(file.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _freeze(file: Path, config: Config, kept: SigningKey | None) -> Edition:

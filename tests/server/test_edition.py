@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_a_file_that_is_missing_is_watched_too(path: Path) -> None:
 def test_of_a_file_that_is_no_YAML_the_file_itself_and_its_sources_are_watched(path: Path) -> None:
     path.write_text("a: [${file:secrets/hash}")
     assert set(watched_files(path)) == {path, path.parent / "secrets" / "hash"}
+
+
+def test_E5_a_pipe_is_refused_and_nobody_waits_for_it(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=rf"^{path}: the configuration is read again at each reload, which a pipe does not give"):
+        read(path)
+    assert watched_files(path) == (path,)
 
 
 def test_E5_what_is_checked_is_what_is_used(path: Path, keys: Keys) -> None:
