@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from errno import EFBIG, EINVAL
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ from gateway.config.faults import Fault, KeyPath
 from gateway.config.model import Tls
 
 SOON: Final = timedelta(days=30)
+MAX_FILE: Final = 1 << 20
+"""Bytes. No bundle of CAs is larger; a device or a log file named by mistake is not read to its end."""
 
 
 def client_context(tls: Tls | None) -> ssl.SSLContext:
@@ -90,7 +93,7 @@ def _gravity(faults: list[Fault]) -> int:
 def _certificates(file: Path) -> list[x509.Certificate] | str:
     """Return the certificates of a file, at least one, or what is wrong with it."""
     try:
-        return x509.load_pem_x509_certificates(file.read_bytes())
+        return x509.load_pem_x509_certificates(_content(file))
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError:
@@ -99,10 +102,20 @@ def _certificates(file: Path) -> list[x509.Certificate] | str:
 
 def _key(file: Path) -> PrivateKeyTypes | str:
     try:
-        return load_pem_private_key(file.read_bytes(), None)
+        return load_pem_private_key(_content(file), None)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except TypeError:
         return "is encrypted; a key without a password is needed here"
     except (ValueError, UnsupportedAlgorithm):
         return "holds no private key in PEM form"
+
+
+def _content(file: Path) -> bytes:
+    if file.exists() and not file.is_file():
+        raise OSError(EINVAL, "not a regular file")  # a pipe could block for ever
+    with file.open("rb") as stream:
+        content = stream.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise OSError(EFBIG, "too large for certificates and keys")
+    return content

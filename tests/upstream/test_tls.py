@@ -1,4 +1,5 @@
 import datetime as dt
+import os
 import ssl
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from gateway.config import Fault, Tls
-from gateway.upstream.tls import check, client_context
+from gateway.upstream.tls import MAX_FILE, check, client_context
 from tests.upstream.certificates import Authority, Pair
 
 PATH = ("session", "forward", "tls")
@@ -44,6 +45,18 @@ def test_E1_missing_files_are_faults_with_their_keys(tmp_path: Path) -> None:
     tls = Tls(ca=tmp_path / "ca", certificate=tmp_path / "crt", private_key=tmp_path / "key")
     missing = "cannot be read: No such file or directory"
     assert faults(tls) == [("ca", missing, False), ("certificate", missing, False), ("private_key", missing, False)]
+
+
+def test_E1_what_is_no_file_of_a_size_to_be_read_is_a_fault(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    large.write_bytes(b"x" * (MAX_FILE + 1))
+    assert faults(Tls(ca=pipe, certificate=tmp_path, private_key=large)) == [
+        ("ca", "cannot be read: not a regular file", False),
+        ("certificate", "cannot be read: not a regular file", False),
+        ("private_key", "cannot be read: too large for certificates and keys", False),
+    ]
+    assert faults(Tls(ca=Path("/dev/zero"))) == [("ca", "cannot be read: not a regular file", False)]
 
 
 def test_E1_files_that_hold_something_else_are_faults(tmp_path: Path, server_pair: Pair) -> None:
