@@ -35,6 +35,17 @@ _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
     (ConnectionError, "closed while connecting"),
     (OSError, "no connection"),
 )
+_UNTRUSTED: Final = "no trusted authority has issued it"
+_CERTIFICATE_FAULTS: Final = {  # OpenSSL's X509_V_ERR_*
+    9: "not yet valid",
+    10: "expired",
+    18: _UNTRUSTED,  # it is its own issuer
+    19: _UNTRUSTED,  # and so is the authority that came with it
+    20: _UNTRUSTED,
+    21: _UNTRUSTED,
+    62: "for another name",
+    64: "for another name",  # an address
+}
 
 
 class Dialer:
@@ -56,8 +67,7 @@ class Dialer:
             async with asyncio.timeout(timeout):
                 return await self._connect(on_lost)
         except OSError as error:
-            reason = next(text for kind, text in _REASONS if isinstance(error, kind))
-            raise Unreachable(reason) from error
+            raise Unreachable(_reason(error)) from error
 
     async def _connect(self, on_lost: Callable[[Connection], None]) -> Connection:
         endpoint, loop = self._endpoint, asyncio.get_running_loop()
@@ -80,6 +90,12 @@ class Dialer:
         if self._endpoint.path is not None:
             return await _connected(socket.AF_UNIX, self._endpoint.path)
         return await _first_connected(await self._addresses.get())
+
+
+def _reason(error: OSError) -> str:
+    reason = next(text for kind, text in _REASONS if isinstance(error, kind))
+    fault = _CERTIFICATE_FAULTS.get(error.verify_code) if isinstance(error, ssl.SSLCertVerificationError) else None
+    return f"{reason}: {fault}" if fault else reason
 
 
 async def _first_connected(addresses: Sequence[Address]) -> socket.socket:

@@ -188,19 +188,23 @@ class TestTls:
         await lost.wait()
 
     @pytest.mark.parametrize(
-        ("hosts", "days"),
+        ("certificate", "why"),
         [
-            pytest.param(("localhost",), -1, id="C1-expired"),
-            pytest.param(("elsewhere.example",), 30, id="C1-other-name"),
+            pytest.param(("localhost", 90, -1), "expired", id="C1-expired"),
+            pytest.param(("localhost", -1, 90), "not yet valid", id="C1-not-yet-valid"),
+            pytest.param(("elsewhere.example", 90, 30), "for another name", id="C1-other-name"),
+            pytest.param(("127.0.0.2", 90, 30), "for another name", id="C1-other-address"),
         ],
     )
     async def test_a_certificate_that_is_not_good(
-        self, start_peer: StartPeer, authority: Authority, trusting: ssl.SSLContext, hosts: tuple[str, ...], days: int
+        self, start_peer: StartPeer, authority: Authority, trusting: ssl.SSLContext, certificate: tuple[str, int, int], why: str
     ) -> None:
-        pair = authority.issue("not-good", *hosts, days=days)
-        peer = await start_peer(answer_hi, tls=pair.server_context())
-        with pytest.raises(Unreachable, match="certificate not accepted"):
-            await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting))
+        host, since, days = certificate
+        peer = await start_peer(answer_hi, tls=authority.issue("not-good", host, days=days, since=since).server_context())
+        called = "127.0.0.1" if host == "127.0.0.2" else "localhost"
+        with pytest.raises(Unreachable) as caught:
+            await get(Endpoint.parse(f"https://{called}:{peer.port}", tls=trusting))
+        assert caught.value.reason == f"certificate not accepted: {why}"
         assert all(call.received == b"" for call in peer.calls)
 
     async def test_C1_a_certificate_of_another_authority(
@@ -208,7 +212,7 @@ class TestTls:
     ) -> None:
         peer = await start_peer(answer_hi, tls=other_authority.issue("localhost").server_context())
         for context in (trusting, client_context(None)):
-            with pytest.raises(Unreachable, match="certificate not accepted"):
+            with pytest.raises(Unreachable, match="certificate not accepted: no trusted authority has issued it"):
                 await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=context))
 
     async def test_the_name_of_the_certificate_can_be_given(
