@@ -116,15 +116,14 @@ async def _first_connected(addresses: Sequence[Address]) -> socket.socket:
                     return attempt.result()
         return attempts[0].result()
     finally:
-        await _give_up(attempts)
+        for attempt in attempts:  # not waited for: who is cancelled meanwhile would lose the socket that is returned
+            attempt.cancel()
+            attempt.add_done_callback(_close)
 
 
-async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
-    for attempt in attempts:
-        attempt.cancel()
-    for result in await asyncio.gather(*attempts, return_exceptions=True):
-        if isinstance(result, socket.socket):
-            result.close()
+def _close(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 async def _connected(family: socket.AddressFamily, address: str | tuple[str, int] | tuple[str, int, int, int]) -> socket.socket:

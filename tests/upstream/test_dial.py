@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import gc
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -129,6 +131,27 @@ async def test_cancelling_leaves_no_socket_behind(silent_address: Address) -> No
     # A socket that is left open would be a ResourceWarning, and so an error.
     with pytest.raises(Unreachable, match="connect timeout"):
         await Dialer(Endpoint.parse("http://peer"), resolve=resolve).connect(0.3, lambda _: None)
+
+
+async def test_cancelling_at_any_turn_leaves_no_socket_behind(start_peer: StartPeer, refused_port: int) -> None:
+    peer = await start_peer(answer_hi)
+
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        return [(socket.AF_INET, ("127.0.0.1", refused_port)), (socket.AF_INET, ("127.0.0.1", peer.port))]
+
+    async def cancel_after(turns: int) -> None:
+        lost = asyncio.Event()
+        connecting = asyncio.create_task(Dialer(Endpoint.parse("http://peer"), resolve=resolve).connect(5, lambda _: lost.set()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            (await connecting).abort()
+            await lost.wait()
+
+    for turns in range(50):
+        await cancel_after(turns)
+    gc.collect()  # a socket that is left open is a ResourceWarning now, and so an error
 
 
 class TestTls:
