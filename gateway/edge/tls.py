@@ -77,11 +77,8 @@ def check_server_tls(config: Config) -> Iterator[Fault]:
     if settings is None:
         return
     named = Tls(ca=settings.client_ca, certificate=settings.certificate, private_key=settings.private_key)
-    found = list(files.check(named, _SECTION))
-    for fault in found:
+    for fault in files.check(named, _SECTION):
         yield replace(fault, path=(*_SECTION, "client_ca")) if fault.path == (*_SECTION, "ca") else fault
-    if all(fault.warning for fault in found):
-        yield from _check_use(settings)
 
 
 def subject(transport: asyncio.BaseTransport) -> str | None:
@@ -104,12 +101,3 @@ def _escape(match: re.Match[str]) -> str:
     if match[0] == "\\\\":
         return match[0]
     return "".join(f"\\{byte:02x}" for byte in match[0].removeprefix("\\").encode())
-
-
-def _check_use(settings: ServerTls) -> Iterator[Fault]:
-    """Try the files: OpenSSL refuses some that can be read, such as weak keys."""
-    try:
-        server_context(settings)
-    except OSError as error:
-        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        yield Fault((*_SECTION, "certificate"), f"OpenSSL takes it not: {reason}")

@@ -1,7 +1,7 @@
 """TLS towards upstreams: contexts from the configuration, and what is wrong with the files that it names."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from errno import EFBIG, EINVAL
 from pathlib import Path
@@ -47,12 +47,28 @@ def verifying_context(ca: Path | None) -> ssl.SSLContext:
 
 
 def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[Fault]:
-    """Yield what is wrong with the files of `tls`, which stands at `path` in the configuration: missing, unreadable, expired, unpaired."""
+    """Yield what is wrong with the files of `tls`, which stands at `path` in the configuration: missing, expired, unpaired, of no use."""
     now = now or datetime.now(UTC)
-    if tls.ca is not None:
-        yield from _check_ca(tls.ca, (*path, "ca"), now)
-    if tls.certificate is not None and tls.private_key is not None:
-        yield from _check_pair(tls.certificate, tls.private_key, path, now)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if (ca := tls.ca) is not None:
+        place = (*path, "ca")
+        yield from _check_use(_check_ca(ca, place, now), place, lambda: context.load_verify_locations(ca))
+    if (certificate := tls.certificate) is not None and (key := tls.private_key) is not None:
+        found = _check_pair(certificate, key, path, now)
+        yield from _check_use(found, (*path, "certificate"), lambda: context.load_cert_chain(certificate, key, password=""))
+
+
+def _check_use(faults: Iterator[Fault], path: KeyPath, load: Callable[[], None]) -> Iterator[Fault]:
+    """Try files that have no faults but warnings: OpenSSL refuses some that can be read, such as weak keys and bundles that are cut off."""
+    found = list(faults)
+    yield from found
+    if not all(fault.warning for fault in found):
+        return
+    try:
+        load()
+    except OSError as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        yield Fault(path, f"OpenSSL takes it not: {reason or 'malformed'}")
 
 
 def _check_ca(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:

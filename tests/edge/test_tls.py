@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.config import Config, ServerTls
 from gateway.edge.tls import check_server_tls, server_context, subject
 from tests.config.files import Files
-from tests.upstream.certificates import Authority, Pair
+from tests.upstream.certificates import Authority, Pair, weak_pair
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -88,15 +88,8 @@ def test_E1_files_that_are_not_there_or_hold_nothing_are_refused(
 
 
 def test_E1_what_openssl_does_not_take_is_refused(load: Any, tmp_path: Path) -> None:
-    weak = rsa.generate_private_key(65537, 1024)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder(name, name, weak.public_key(), 1, now, now + dt.timedelta(days=60))
-    (tmp_path / "weak.crt").write_bytes(builder.sign(weak, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "weak.key").write_bytes(
-        weak.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    [(path, message, _)] = faults(load(certificate=tmp_path / "weak.crt", private_key=tmp_path / "weak.key"))
+    weak = weak_pair(tmp_path)
+    [(path, message, _)] = faults(load(certificate=weak.certificate, private_key=weak.private_key))
     assert (path, message) == ("server.tls.certificate", "OpenSSL takes it not: EE_KEY_TOO_SMALL")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 _SIGNS = x509.KeyUsage(
@@ -67,7 +67,22 @@ class Authority:
         return pair
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int, since: int = 90) -> x509.CertificateBuilder:
+def weak_pair(folder: Path) -> Pair:
+    """Make a certificate of its own issuer whose key OpenSSL finds too small."""
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    signed = _builder(name, name, key.public_key(), 60).sign(key, hashes.SHA256())
+    pair = Pair(folder / "weak.crt", folder / "weak.key")
+    pair.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    pair.private_key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pair
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, days: int, since: int = 90
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from gateway.config import Fault, Tls
 from gateway.upstream.tls import MAX_FILE, check, client_context
-from tests.upstream.certificates import Authority, Pair
+from tests.upstream.certificates import Authority, Pair, weak_pair
 
 PATH = ("session", "forward", "tls")
 
@@ -65,6 +65,25 @@ def test_E1_files_that_hold_something_else_are_faults(tmp_path: Path, server_pai
     found = faults(Tls(ca=junk, certificate=server_pair.private_key, private_key=server_pair.certificate))
     assert [fault[0] for fault in found] == ["ca", "certificate", "private_key"]
     assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("spoiled", ["cut-off", "indented"])
+def test_E1_a_bundle_that_openssl_does_not_take_is_a_fault(tmp_path: Path, authority: Authority, spoiled: str) -> None:
+    tls, pem = Tls(ca=tmp_path / "bundle.pem"), authority.ca.read_bytes()
+    (tmp_path / "bundle.pem").write_bytes(pem + pem[:200] if spoiled == "cut-off" else pem.replace(b"\n", b"\n "))
+    with pytest.raises(OSError):
+        client_context(tls)
+    [(key, message, is_warning)] = faults(tls)
+    assert (key, is_warning) == ("ca", False)
+    assert message.startswith("OpenSSL takes it not: ")
+
+
+def test_E1_a_client_certificate_that_openssl_does_not_take_is_a_fault(tmp_path: Path) -> None:
+    weak = weak_pair(tmp_path)
+    tls = Tls(certificate=weak.certificate, private_key=weak.private_key)
+    with pytest.raises(OSError):
+        client_context(tls)
+    assert faults(tls) == [("certificate", "OpenSSL takes it not: EE_KEY_TOO_SMALL", False)]
 
 
 def test_certificate_and_private_key_belong_together(authority: Authority, server_pair: Pair) -> None:
