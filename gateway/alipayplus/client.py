@@ -186,7 +186,7 @@ class Client:
     def _verify(self, answer: Answer, call: Call) -> Response:
         if answer.status != HTTP_OK:
             raise ResponseInvalid(f"HTTP status {answer.status}")
-        if any(coding.strip().lower() != "identity" for coding in answer.all("content-encoding")):
+        if any(coding.lower() not in {"", "identity"} for coding in answer.all("content-encoding")):
             raise ResponseInvalid("content coding")
         begun = monotonic()
         try:
