@@ -42,7 +42,6 @@ class Ejection:
 
     def eject(self, now: float) -> None:
         """Put the endpoint out."""
-        self._failures.clear()
         self._on_probation = True
         self.until = now + self._rules.duration
 
