@@ -42,7 +42,8 @@ class Connection(asyncio.BufferedProtocol):
         self.sent = False
         self._sock = sock
         self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+        self._poll.register(sock, select.POLLIN | select.POLLOUT)
+        self._quiet = [(sock.fileno(), select.POLLOUT)]
         self._buffer = buffer
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -78,8 +79,11 @@ class Connection(asyncio.BufferedProtocol):
         )
 
     def is_still_reusable(self) -> bool:
-        """Tell whether nothing has come from the peer, not even its end, since the connection was reusable. To be asked while idle."""
-        return self._error is None and not self._transport.is_closing() and not self._poll.poll(0)  # what the loop has not told of yet
+        """Tell whether nothing has come from the peer, not even its end, since the connection was reusable. To be asked while idle.
+
+        The socket is asked, for the loop may not have told of it yet; and under TLS, nothing else tells whether the peer takes the request.
+        """
+        return self._error is None and not self._transport.is_closing() and self._poll.poll(0) == self._quiet
 
     async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None) -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.

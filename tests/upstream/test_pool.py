@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from gateway.config.model import Tls
 from gateway.upstream import Connection, Endpoint, Pool, Unreachable, UpstreamError, request_head
 from gateway.upstream.pool import MOMENT
+from gateway.upstream.tls import client_context
+from tests.upstream.certificates import Authority, Pair
 from tests.upstream.peer import Call, Peer, StartPeer, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
@@ -147,6 +150,32 @@ async def test_C4_what_the_peer_did_in_the_last_moment_is_noticed_before_the_loo
     answered.set()
     await until(lambda: bool(noticed))
     assert noticed == [True]
+
+
+async def test_C4_a_connection_whose_peer_does_not_take_the_rest_of_a_request_is_not_used_again(
+    start_peer: StartPeer, authority: Authority, server_pair: Pair
+) -> None:
+    body, closed = bytes(16 << 20), asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(OK)
+        await closed.wait()
+
+    peer = await start_peer(script, tls=server_pair.server_context())
+    tls = client_context(Tls(ca=authority.ca))
+    pool = Pool(Endpoint.parse(f"https://localhost:{peer.port}", tls=tls), idle=20, age=600, connect_timeout=5)
+    connection = await pool.acquire()
+    head = request_head("POST", b"/", [(b"Host", b"peer"), (b"Content-Length", b"%d" % len(body))])
+    assert (await connection.exchange(head, body, limit=10)).body == b"hi"
+
+    def is_given_up() -> bool:
+        pool.release(connection)
+        return pool.take() is None
+
+    await until(is_given_up)  # at first, the system takes some for the peer
+    closed.set()
+    await pool.close()
 
 
 async def test_only_so_many_are_kept_for_longer_than_a_moment(
