@@ -94,7 +94,6 @@ class Pool:
         if self._closed or not connection.reusable or self._keep == 0:
             connection.abort()
             return
-        connection.resume()
         self._idle[connection] = self._clock()
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._idle_limit, self._close_worn)
@@ -108,7 +107,6 @@ class Pool:
         for timer in (self._sweep, self._trim):
             if timer is not None:
                 timer.cancel()
-        self._idle.clear()
         for connection in tuple(self._open):
             connection.abort()
         if self._open:

@@ -3,12 +3,15 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
 
 from gateway.config.model import Tls
 from gateway.upstream import Connection, Endpoint, Pool, Unreachable, UpstreamError, request_head
+from gateway.upstream.addresses import Address
+from gateway.upstream.dial import Dialer
 from gateway.upstream.pool import MOMENT
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
@@ -176,6 +179,23 @@ async def test_C4_a_connection_whose_peer_does_not_take_the_rest_of_a_request_is
     await until(is_given_up)  # at first, the system takes some for the peer
     closed.set()
     await pool.close()
+
+
+async def test_closing_ends_a_lookup_that_somebody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr("gateway.upstream.pool.Dialer", partial(Dialer, resolve=resolve))
+    pool = Pool(Endpoint.parse("http://peer"), idle=20, age=600, connect_timeout=5)
+    waiting = asyncio.create_task(pool.acquire())
+    await asked.wait()
+    await pool.close()
+    with pytest.raises(Unreachable, match="no connection"):  # not: connect timeout
+        await waiting
 
 
 async def test_only_so_many_are_kept_for_longer_than_a_moment(
