@@ -28,10 +28,10 @@ class Deadline:
         self._reached = reached
         timer = self._timer
         if timer is None:
-            self._timer = self._loop.call_at(at, self._look)
+            self._look_in(seconds)
         elif timer.when() > at:
             timer.cancel()
-            self._timer = self._loop.call_at(at, self._look)
+            self._look_in(seconds)
 
     def clear(self) -> None:
         """Have no deadline."""
@@ -44,13 +44,18 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
+    def _look_in(self, seconds: float) -> None:
+        """Look after so many seconds. For less than half a _TURN uvloop makes no timer that could be asked when it comes."""
+        self._timer = self._loop.call_later(max(seconds, _TURN), self._look)
+
     def _look(self, reached: float = 0.0) -> None:
         """See whether it is time; what was `reached` when the last timer came has been waited for."""
         self._timer = None
         if not self._at:
             return
-        if self._loop.time() < self._at:
-            self._timer = self._loop.call_at(self._at, self._look)
+        left = self._at - self._loop.time()
+        if left > 0:
+            self._look_in(left)
         elif reached != self._at:
             self._timer = self._loop.call_later(_TURN, self._look, self._at)
         else:
