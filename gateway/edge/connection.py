@@ -25,6 +25,7 @@ from gateway.edge.malformed import HeadRefused, failure_of
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
 from gateway.edge.tls import subject
+from gateway.upstream.deadline import TURN
 
 if TYPE_CHECKING:
     from gateway.edge.server import EdgeServer
@@ -188,14 +189,19 @@ class Connection(BaseProtocol):
         if self._idle_timer is None:
             self._idle_timer = self._loop.call_later(self._edge.limits.idle_timeout, self._look_idle)
 
-    def _look_idle(self) -> None:
-        """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest."""
+    def _look_idle(self, reached: float = 0.0) -> None:
+        """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest.
+
+        What was `reached` when the last timer came has been waited for.
+        """
         self._idle_timer = None
         if self._waiter is None or self._queue:
             return  # the next wait begins another
         idle_until = max(self._idle_since, self.heard_at) + self._edge.limits.idle_timeout
         if self._loop.time() < idle_until:
             self._idle_timer = self._loop.call_at(idle_until, self._look_idle)
+        elif reached != idle_until:
+            self._idle_timer = self._loop.call_later(TURN, self._look_idle, idle_until)
         else:
             self.force_close()
 
@@ -382,12 +388,16 @@ class Connection(BaseProtocol):
 
     def _begin_head_timer(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self._loop.call_later(self._edge.limits.header_timeout, self._head_timed_out)
+            self._head_timer = self._loop.call_later(self._edge.limits.header_timeout, self._head_due)
 
     def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _head_due(self) -> None:
+        """Take that a head is late, unless the loop is and reads the rest of it now."""
+        self._head_timer = self._loop.call_later(TURN, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
         self._head_timer = None

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from gateway.upstream.deadline import Deadline
+
 HOLD_NOTHING: Final = 1
 """The high-water mark of a transport that is to pause its writer when it could not send all. With 0, those of TLS pause when empty."""
 
@@ -14,12 +16,12 @@ class StallWatch:
     `begin` when the transport has more than it could send, `end` when it has sent it all or is closed.
     """
 
-    __slots__ = ("_held", "_on_stall", "_timeout", "_timer", "_transport")
+    __slots__ = ("_deadline", "_held", "_on_stall", "_timeout", "_transport")
 
     def __init__(self, timeout: float, on_stall: Callable[[], None]) -> None:
         self._timeout = timeout
         self._on_stall = on_stall
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline()
         self._transport: asyncio.WriteTransport
         self._held = 0
 
@@ -30,24 +32,21 @@ class StallWatch:
 
     def end(self) -> None:
         """Watch no longer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.clear()
 
     def close(self) -> None:
         """Watch no longer, and let go of whom to tell: no cycle is left for the garbage collector."""
-        self.end()
+        self._deadline.end()
         self._on_stall = _nobody
 
     def _wait(self) -> None:
         self._held = self._transport.get_write_buffer_size()
-        self._timer = asyncio.get_running_loop().call_later(self._timeout, self._look)
+        self._deadline.set(self._timeout, self._look)
 
     def _look(self) -> None:
         if self._transport.get_write_buffer_size() < self._held:
             self._wait()
             return
-        self._timer = None
         self._on_stall()
         self._transport.abort()
 

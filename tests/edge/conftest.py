@@ -1,4 +1,4 @@
-"""An edge server on port 0 with a handler of the test's, and what it recorded."""
+"""An edge server on port 0 with a handler of the test's, and what it recorded, under both event loops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+import uvloop
 
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
@@ -18,6 +19,11 @@ from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each asynchronous test of this folder under both loops."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 
 @dataclass

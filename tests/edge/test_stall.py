@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from gateway.edge.answer import Answer
 from gateway.edge.exchange import Exchange
 from gateway.edge.stall import StallWatch
+from tests.upstream.peer import hold_up, until
 
 
 class Held(asyncio.Transport):
@@ -41,6 +43,24 @@ async def test_a_transport_that_sends_a_little_is_not() -> None:
     watch.end()
     await asyncio.sleep(0.3)
     assert not held.aborted.is_set()
+
+
+async def test_a_transport_that_could_send_while_the_loop_was_late_is_not() -> None:
+    held, loop = Held(), asyncio.get_running_loop()
+    watch = StallWatch(0.2, lambda: None)
+    ours, theirs = socket.socketpair()
+
+    def send_a_little() -> None:
+        loop.remove_reader(ours)
+        held.size -= 1
+
+    with ours, theirs:
+        loop.add_reader(ours, send_a_little)
+        watch.begin(held)
+        await hold_up(0.2, lambda: theirs.send(b"x"))
+        await until(lambda: held.size < 100)
+    assert not held.aborted.is_set()
+    await asyncio.wait_for(held.aborted.wait(), 5)
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000])

@@ -1,6 +1,11 @@
 import asyncio
+import gc
+import weakref
 
-from gateway.upstream.deadline import Deadline
+import pytest
+
+from gateway.upstream.deadline import Deadline, within
+from tests.upstream.peer import hold_up
 
 
 async def test_it_is_reached_once() -> None:
@@ -58,6 +63,26 @@ async def test_one_that_is_reached_at_once_can_be_moved() -> None:
     assert not first.is_set()
 
 
+async def test_one_that_has_ended_keeps_nobody() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.deadline = Deadline()
+            self.deadline.set(60, self.reached)
+
+        def reached(self) -> None:
+            pass
+
+    owner = Owner()
+    kept = weakref.ref(owner)
+    owner.deadline.end()
+    gc.disable()
+    try:
+        del owner
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
 async def test_what_was_set_last_is_called() -> None:
     first, second = asyncio.Event(), asyncio.Event()
     deadline = Deadline()
@@ -65,3 +90,20 @@ async def test_what_was_set_last_is_called() -> None:
     deadline.set(0.04, second.set)
     await asyncio.wait_for(second.wait(), 5)
     assert not first.is_set()
+
+
+async def test_what_comes_within_its_time_is_returned() -> None:
+    assert await within(5, lambda: asyncio.sleep(0.01, "it")) == "it"
+
+
+async def test_what_does_not_come_within_its_time_is_a_timeout() -> None:
+    with pytest.raises(TimeoutError):
+        await within(0.02, asyncio.Event().wait)
+
+
+async def test_what_came_within_its_time_is_returned_though_the_loop_is_late() -> None:
+    come = asyncio.Event()
+    waiting = asyncio.create_task(within(0.1, come.wait))
+    await asyncio.sleep(0)
+    await hold_up(0.1, lambda: asyncio.get_running_loop().call_soon(come.set))
+    assert await waiting

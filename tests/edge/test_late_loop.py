@@ -1,0 +1,68 @@
+"""What a client has sent in time counts, though the event loop comes to its timers before it reads that."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.edge.conftest import Edge
+from tests.upstream.peer import hold_up, until
+
+POST = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\n"
+LENGTH = POST + b"Content-Length: 6\r\n\r\nabc", b"def"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"3\r\ndef\r\n0\r\n\r\n"
+
+
+def has_begun_a_head(edge: Edge) -> bool:
+    return any(connection._incoming.head for connection in edge.server.connections)
+
+
+def waits(edge: Edge) -> bool:
+    return any(connection.is_idle for connection in edge.server.connections)
+
+
+def reads_a_body(edge: Edge) -> bool:
+    return edge.front.in_flight == 1
+
+
+@pytest.fixture
+async def client(start_edge: Any) -> AsyncIterator[Callable[..., Any]]:
+    writers = []
+
+    async def late(before: bytes, after: bytes, is_ready: Callable[[Edge], bool], seconds: float, **limits: float) -> bytes:
+        """Send these bytes, and those while the loop is held up; return the status of the answer."""
+        edge = await start_edge(**limits)
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writers.append(writer)
+        writer.write(before)
+        await until(lambda: is_ready(edge))
+        await hold_up(seconds, lambda: os.write(writer.get_extra_info("socket").fileno(), after))
+        return (await asyncio.wait_for(reader.read(100), 10))[9:12]
+
+    yield late
+    for writer in writers:
+        writer.close()
+
+
+async def test_A7_a_head(client: Any) -> None:
+    assert await client(POST, b"Content-Length: 0\r\n\r\n", has_begun_a_head, 0.2, header_timeout=0.2) == b"200"
+
+
+async def test_A7_a_head_that_goes_on_and_does_not_end_is_late(client: Any) -> None:
+    assert await client(POST, b"Content-Le", has_begun_a_head, 0.2, header_timeout=0.2) == b"408"
+
+
+async def test_a_request_on_an_idle_connection(client: Any) -> None:
+    assert await client(b"", POST + b"Content-Length: 0\r\n\r\n", waits, 0.2, idle_timeout=0.2) == b"200"
+
+
+@pytest.mark.parametrize(("before", "after"), [pytest.param(*LENGTH, id="length"), pytest.param(*CHUNKED, id="chunked")])
+@pytest.mark.parametrize("seconds", [pytest.param(0.2, id="idle_timeout"), pytest.param(0.5, id="timeout")])
+async def test_A8_a_body(client: Any, before: bytes, after: bytes, seconds: float) -> None:
+    assert await client(before, after, reads_a_body, seconds) == b"200"
+
+
+async def test_A8_a_body_that_goes_on_and_does_not_end_is_late(client: Any) -> None:
+    assert await client(LENGTH[0], b"d", reads_a_body, 0.5) == b"408"
