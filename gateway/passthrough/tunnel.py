@@ -10,6 +10,7 @@ from gateway.edge.connection import Connection as ClientConnection
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
+from gateway.upstream.deadline import Deadline
 
 END_SECONDS: Final = 5.0  # for the rest, once one side has ended
 GOING_AWAY: Final = 1001
@@ -23,16 +24,14 @@ class Tunnel:
 
     def __init__(self, client: ClientConnection, upstream: Connection, *, idle_timeout: float) -> None:
         """Take both connections: the client has been sent the 101, the upstream is at its own."""
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle_timeout = idle_timeout
         self._client_protocol = client
         self._client = _Side(self, client)
         self._upstream = _Side(self, None)
         self._client.peer, self._upstream.peer = self._upstream, self._client
         self._connection = upstream
-        self._active_at = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline()
         self._reason = ""
 
     @property
@@ -50,16 +49,17 @@ class Tunnel:
         self._client.transport, tail = self._client_protocol.hand_over(self._client)
         self._upstream.transport, leftover = self._connection.detach()
         self._upstream.transport.set_protocol(self._upstream)
+        self.active()
         try:
             self._client.begin(tail)
             self._upstream.begin(leftover)
-            self._begin_idle(self._idle_timeout)
             await self._ended
         except BaseException:
-            self._abort("shutdown")
+            self._reason = self._reason or "shutdown"
+            self._abort()
             raise
         finally:
-            self._stop_timer()
+            self._deadline.end()
         return self._reason
 
     def go_away(self) -> None:
@@ -72,7 +72,8 @@ class Tunnel:
 
     def active(self) -> None:
         """Take that bytes have come from either side."""
-        self._active_at = self._loop.time()
+        if not self._reason:
+            self._deadline.set(self._idle_timeout, self._idle)
 
     def half_ended(self, side: "_Side") -> None:
         """Take that one side sends no more."""
@@ -97,31 +98,16 @@ class Tunnel:
     def _end_soon(self, reason: str) -> None:
         if not self._reason:
             self._reason = reason
-            self._stop_timer()
-            self._timer = self._loop.call_later(END_SECONDS, self._abort, reason)
+            self._deadline.set(END_SECONDS, self._abort)
 
-    def _abort(self, reason: str) -> None:
-        self._reason = self._reason or reason
+    def _abort(self) -> None:
         self._client.abort()
         self._upstream.abort()
 
-    def _begin_idle(self, seconds: float) -> None:
-        if not self._reason:
-            self._timer = self._loop.call_later(seconds, self._look_idle)
-
-    def _look_idle(self) -> None:
-        left = self._active_at + self._idle_timeout - self._loop.time()
-        if left > 0:
-            self._begin_idle(left)
-            return
+    def _idle(self) -> None:
         self._end_soon("idle")
         self._client.close()
         self._upstream.close()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class _Side(asyncio.BufferedProtocol):

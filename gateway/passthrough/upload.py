@@ -1,6 +1,5 @@
 """A request body: how it is framed, and how it goes to the upstream piece by piece, bounded in size and in the pauses between them."""
 
-import asyncio
 from typing import Final
 
 from aiohttp.web import RequestPayloadError
@@ -12,6 +11,7 @@ from gateway.edge.stall import HOLD_NOTHING
 from gateway.errors import GatewayError
 from gateway.passthrough.framing import Framing
 from gateway.upstream import Connection
+from gateway.upstream.deadline import within
 
 _FIRST_EXTRA: Final = 1.0  # a client that waits for 100 has at most so long less to wait
 
@@ -64,13 +64,11 @@ class Upload:
 
     async def _send(self, connection: Connection, data: bytes) -> None:
         connection.send(b"".join(self._framing.pack(data, is_last=not data)))
-        async with asyncio.timeout(self._write_timeout):
-            await connection.drain()
+        await within(self._write_timeout, connection.drain)
 
     async def _read(self, timeout: float) -> bytes:
         try:
-            async with asyncio.timeout(timeout):
-                return await self._request.content.readany()
+            return await within(timeout, self._request.content.readany)
         except TimeoutError:
             raise BodyTimeout("body stopped") from None
         except RequestPayloadError as error:

@@ -1,7 +1,9 @@
 """What fails on the way to the upstream and back, and what is sent again."""
 
 import asyncio
+import os
 import re
+import select
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,7 +11,7 @@ import pytest
 
 from gateway.config import Duration, Size
 from tests.passthrough.rig import GET, IMPATIENT, Client, StartRig, answering, reading_all
-from tests.upstream.peer import Call, StartPeer
+from tests.upstream.peer import Call, StartPeer, hold_up, until
 
 
 async def test_D2_an_upstream_that_dies_in_the_request_is_502(start_rig: StartRig, start_peer: StartPeer) -> None:
@@ -250,6 +252,43 @@ async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: Star
     raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
     assert failure(raw) == (408, b"REQUEST_TIMEOUT")
     assert rig.count("gateway_rejected_total", reason="body_timeout") == 1
+
+
+async def test_A8_a_body_has_not_stopped_though_the_loop_is_late(start_rig: StartRig, start_peer: StartPeer) -> None:
+    peer = await start_peer(reading_all)
+    rig = await start_rig(peer.url, limits=IMPATIENT)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in (b"1\r\na\r\n", b"1\r\nb\r\n"):
+        client.send(piece)
+        await until(lambda: bool(peer.calls) and peer.calls[0].received.endswith(piece))  # noqa: B023  called in this turn only
+    await hold_up(0.3, lambda: os.write(client.writer.get_extra_info("socket").fileno(), b"0\r\n\r\n"))
+    assert (await client.head()).startswith(b"HTTP/1.1 204 ")
+
+
+async def test_an_upstream_that_took_a_body_while_the_loop_was_late_has_taken_it(start_rig: StartRig, start_peer: StartPeer) -> None:
+    size, taken, go_on = 20_000_000, list[bytes](), asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await go_on.wait()
+        call.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await call.read(size - sum(map(len, taken)))
+        call.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await call.read_to_end()
+
+    def take() -> None:
+        sock = peer.calls[0].writer.get_extra_info("socket")
+        while select.select([sock], [], [], 0.1)[0]:
+            taken.append(os.read(sock.fileno(), size))
+        go_on.set()
+
+    peer = await start_peer(script)
+    rig = await start_rig(peer.url, settings={"idle_timeout": Duration(0.3)}, max_body=Size(size))
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+    await until(lambda: any(connection._writing_paused for connection in rig.pools["wallet"]._open))
+    await hold_up(0.3, take)
+    assert (await client.head()).startswith(b"HTTP/1.1 204 ")
 
 
 # Sent again.

@@ -1,6 +1,7 @@
 """WebSockets: the handshake and the bytes behind it, either side's end, backpressure, idleness."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +11,7 @@ import pytest
 from gateway.config import Duration
 from tests.passthrough.rig import IMPATIENT, Client, Rig, StartRig
 from tests.passthrough.test_frames import frame
-from tests.upstream.peer import Call, StartPeer, until
+from tests.upstream.peer import Call, StartPeer, hold_up, until
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ASK = (
@@ -212,6 +213,13 @@ async def test_D7_a_half_open_tunnel_ends_at_the_idle_timeout(start_rig: StartRi
     assert await client.rest() == b""
     (line,) = await rig.ended()
     assert line["reason"] == "idle"
+
+
+async def test_a_tunnel_is_not_idle_though_the_loop_is_late(start_rig: StartRig, start_peer: StartPeer) -> None:
+    rig = await start_rig((await start_peer(echo)).url, settings={"idle_timeout": Duration(0.3)})
+    client = await opened(rig)
+    await hold_up(0.3, lambda: os.write(client.writer.get_extra_info("socket").fileno(), b"hi"))
+    assert await client.read(2) == b"hi"
 
 
 @pytest.mark.parametrize("talks", ["client", "upstream"])
