@@ -8,7 +8,7 @@ import asyncio
 from time import monotonic
 from typing import Final
 
-from gateway.edge.body import ClientLeft
+from gateway.edge.body import BodyTimeout, ClientLeft
 from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival, expects_continue, loggable_path
 from gateway.edge.request import Request
@@ -180,6 +180,9 @@ class Forward:
             return  # whoever reads the answer learns why
         except TimeoutError:
             self._give_up(GatewayError("UPSTREAM_TIMEOUT", "upstream: takes no request body"), "timeout")
+        except BodyTimeout as error:
+            if not self._is_unasked:
+                self._give_up(error, "abandoned")
         except Exception as error:  # noqa: BLE001  raised by whoever reads the answer
             self._give_up(error, "abandoned")
         else:
@@ -191,6 +194,11 @@ class Forward:
     @property
     def _is_uploading(self) -> bool:
         return self._upload is not None and not self._upload.done()
+
+    @property
+    def _is_unasked(self) -> bool:
+        """Whether the answer came instead of the 100 that the client waits for: its body need not follow (RFC 9110, 10.1.1)."""
+        return self._reply.has_begun and not self._client.is_asked and expects_continue(self._request)
 
     def _continue(self) -> None:
         """Ask for the body, once, unless the answer has been given."""

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.passthrough.rig import GET, StartRig, answering, reading_all, route
+from tests.passthrough.rig import GET, IMPATIENT, StartRig, answering, reading_all, route
 from tests.upstream.peer import Call, StartPeer, until
 
 OURS = re.compile(rb"(?:X-Forwarded-[A-Za-z]+|X-Real-IP|X-Request-Id|traceparent): [^\r]*\r\n")
@@ -343,6 +343,26 @@ async def test_A16_our_own_refusal_comes_without_a_100(start_rig: StartRig, star
     raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + head + b"\r\n\r\n")
     assert raw.startswith(b"HTTP/1.1 " + status)
     assert not peer.calls
+
+
+async def test_an_answer_that_comes_instead_of_a_100_is_not_cut_because_no_body_follows(
+    start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.passthrough.upload._FIRST_EXTRA", 0.0)
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(2 * IMPATIENT.body_idle_timeout)
+        call.write(b"2\r\nok\r\n0\r\n\r\n")
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url, limits=IMPATIENT)
+    raw = await rig.raw(EXPECT)
+    assert raw.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    assert b"Connection: close" in raw
+    (line,) = await rig.ended()
+    assert line.get("reason") is None
 
 
 # Answers while the request is still coming.
