@@ -186,10 +186,10 @@ class _Side(asyncio.BufferedProtocol):
         self.take(bytes(_ROOM[:nbytes]))
 
     def eof_received(self) -> bool:
-        """Take that this side sends no more; it may still be sent to."""
+        """Take that this side sends no more; it may still be sent to, but for TLS, which has no half-closed connections here."""
         self.has_ended = True
         self._tunnel.half_ended(self)
-        return True
+        return self.transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""

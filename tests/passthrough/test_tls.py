@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Tls
 from tests.passthrough.rig import IMPATIENT, Client, StartRig
+from tests.passthrough.test_tunnel import ASK, switch
 from tests.upstream.certificates import Authority, Pair
 from tests.upstream.peer import Call, StartPeer
 
@@ -78,6 +79,29 @@ async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority:
     await rig.ended(2)
     server.close()
     await server.wait_closed()
+
+
+async def test_D7_the_end_of_a_websocket_over_TLS_is_no_warning(
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(call: Call) -> None:
+        await switch(call)
+        if await call.read(3) == b"bye":
+            await call.read_to_end()
+
+    peer = await start_peer(script, tls=pair.server_context())
+    settings = {"tls": Tls(ca=Path(authority.ca))}
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    for sent, reason in ((b"bye", "client closed"), (b"end", "upstream closed")):
+        client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority)))
+        client.send(ASK)
+        await client.head()
+        client.send(sent)
+        if sent == b"end":
+            assert await client.rest() == b""
+        client.close()
+        assert (await rig.ended(len(peer.calls)))[-1]["reason"] == reason
+    assert caplog.messages == []
 
 
 async def test_D2_an_answer_that_breaks_off_is_cut_off_over_TLS(

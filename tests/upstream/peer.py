@@ -7,6 +7,7 @@ import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +145,8 @@ class Peer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for call in self.calls:
-            call.writer.transport.abort()
+            with suppress(AttributeError):  # asyncio's, where TLS has ended
+                call.writer.transport.abort()
         await asyncio.sleep(0)
 
 
