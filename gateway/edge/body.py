@@ -91,7 +91,7 @@ class _Deadline:
         self._reached = 0.0
 
     def at(self) -> float:
-        """Return it. Raises BodyTimeout when it is over, and that was so before."""
+        """Return it; when it is over, the end of one more turn. Raises BodyTimeout after that."""
         limits, now = self._limits, asyncio.get_running_loop().time()
         ends = self._began + limits.timeout
         stops = max(self._began, self._connection.heard_at) + limits.idle_timeout
