@@ -110,10 +110,12 @@ async def test_idle_connections_are_closed_in_time_though_nobody_comes(start_pee
 
     peer = await start_peer(script)
     pool = Pool(Endpoint.parse(peer.url), idle=0.05, age=600, connect_timeout=5)
-    await ask(pool)
-    await ended.wait()
-    await until(lambda: pool.open == 0)
-    assert pool.idle == 0
+    for _ in range(2):
+        await ask(pool)
+        await until(lambda: pool.open == 0)
+        await ended.wait()
+        assert pool.idle == 0
+        ended.clear()
     await pool.close()
 
 
@@ -203,12 +205,13 @@ async def test_only_so_many_are_kept_for_longer_than_a_moment(
 ) -> None:
     monkeypatch.setattr("gateway.upstream.pool.MOMENT", 0.05)
     pool = make_pool(await start_peer(answer_all), limit=2, clock=time.monotonic)
-    connections = [await pool.acquire() for _ in range(5)]
-    for connection in connections:
-        pool.release(connection)
-    assert pool.idle == 5
-    await until(lambda: pool.open == 2)
-    assert pool.idle == 2
+    for _ in range(2):
+        connections = [await pool.acquire() for _ in range(5)]
+        for connection in connections:
+            pool.release(connection)
+        assert pool.idle == 5
+        await until(lambda: pool.open == 2)
+        assert pool.idle == 2
     assert [await pool.acquire(), await pool.acquire()] == [connections[4], connections[3]]
     for connection in connections[3:]:
         pool.release(connection)
