@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 import msgspec
 
@@ -87,7 +87,7 @@ class Auth:
     def _introspection(self, request: Request, login: Login) -> Outcome:
         if request.method != "POST":
             return Outcome(Answer(405, (("Allow", "POST"),), delivery=login), "another method than POST")
-        if _basic(request) != f"{self.client_id}:{self.client_secret}":
+        if _basic(request) != (self.client_id, self.client_secret):
             return Outcome(Answer(401, (("WWW-Authenticate", "Basic"),), delivery=login), "wrong client credentials")
         tokens = parse_qs(request.body.decode("latin-1"), keep_blank_values=True).get("token", [])
         if len(tokens) != 1:
@@ -128,9 +128,11 @@ def at_pointer(pointer: str, value: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _basic(request: Request) -> str | None:
+def _basic(request: Request) -> tuple[str, str] | None:
+    """Give the client id and secret of HTTP Basic, which are form-encoded (RFC 6749 section 2.3.1)."""
     scheme, _, text = (request.get("authorization") or "").partition(" ")
     try:
-        return b64decode(text, validate=True).decode() if scheme.lower() == "basic" else None
+        client_id, _, secret = b64decode(text, validate=True).decode().partition(":")
     except ValueError:
         return None
+    return (unquote_plus(client_id), unquote_plus(secret)) if scheme.lower() == "basic" else None

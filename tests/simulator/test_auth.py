@@ -104,6 +104,13 @@ def test_introspection_without_the_right_client_credentials_is_401(authorization
     assert introspect("token=demo-token-alice", authorization)[0] == 401
 
 
+def test_client_credentials_are_form_encoded() -> None:
+    auth = Auth(client_id="the gateway", client_secret="a+b/c=:%\u00e9")
+    authorization = "Basic " + b64encode(b"the+gateway:a%2Bb%2Fc%3D%3A%25%C3%A9").decode()
+    request = Request("POST", "/introspect", (("Authorization", authorization),), b"token=demo-token-alice")
+    assert auth(request, lambda: AS_IS).answer.status == 200
+
+
 def test_introspection_is_a_post_with_one_token() -> None:
     assert introspect("")[0] == 400
     assert introspect("token=a&token=b")[0] == 400
