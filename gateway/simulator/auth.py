@@ -74,7 +74,7 @@ class Auth:
         return Outcome(Answer(404, login.headers, delivery=login), "another path")
 
     def _session(self, request: Request, login: Login) -> Outcome:
-        customer_id = login.customer_id or customer_of(credential(request))
+        customer_id = _customer(login, credential(request))
         if customer_id is None:
             return Outcome(Answer(401, (CHALLENGE, *login.headers), delivery=login), "no credential, or an unknown one")
         return Outcome(self.granted(customer_id, login))
@@ -92,12 +92,11 @@ class Auth:
         tokens = parse_qs(request.body.decode("latin-1"), keep_blank_values=True).get("token", [])
         if len(tokens) != 1:
             return Outcome(Answer(400, (_JSON,), b'{"error":"invalid_request"}', login), "no token, or several")
-        customer_id = login.customer_id or customer_of(tokens[0])
-        shown = ((self.id_header, customer_id),) if customer_id else ()
-        document = {"active": False} if customer_id is None else self._active(customer_id, login)
-        return Outcome(
-            Answer(200, (*shown, _JSON, *login.headers), msgspec.json.encode(document), login), None if customer_id else "an unknown token"
-        )
+        customer_id = _customer(login, tokens[0])
+        if customer_id is None:
+            return Outcome(Answer(200, (_JSON, *login.headers), b'{"active":false}', login), "an unknown token")
+        document = msgspec.json.encode(self._active(customer_id, login))
+        return Outcome(Answer(200, ((self.id_header, customer_id), _JSON, *login.headers), document, login))
 
     def _active(self, customer_id: str, login: Login) -> dict[str, Any]:
         expires = int(self.now()) + login.expires_in
@@ -118,6 +117,10 @@ def customer_of(token: str | None) -> str | None:
     """Give the customer id that a token stands for; None for an unknown one."""
     match = _TOKEN.fullmatch(token or "")
     return f"customer-{match[1]}" if match else None
+
+
+def _customer(login: Login, token: str | None) -> str | None:
+    return customer_of(token) if login.customer_id is None else login.customer_id
 
 
 def at_pointer(pointer: str, value: str) -> dict[str, Any]:

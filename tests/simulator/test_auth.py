@@ -77,6 +77,12 @@ def test_a_scripted_customer_is_answered_whatever_the_credential() -> None:
     assert dict(answer.headers)["Cache-Control"] == "max-age=5"
 
 
+def test_a_scripted_customer_may_have_no_id() -> None:
+    answer = ask({"Authorization": "Bearer demo-token-a"}, Login(customer_id=""))
+    assert (answer.status, dict(answer.headers)["X-Customer-Id"]) == (200, "")
+    assert introspect("token=demo-token-a", login=Login(customer_id=""))[1]["sub"] == ""
+
+
 def test_header_and_pointer_are_as_configured() -> None:
     answer = ask({"Authorization": "Bearer demo-token-a"}, auth=Auth(id_header="X-Id", id_pointer="/a~1b/~0"))
     assert dict(answer.headers)["X-Id"] == "customer-a"
