@@ -30,15 +30,22 @@ def _made(alipayplus: Alipayplus) -> Iterator[Path]:
             write_private(entry.file, private_pem(generate_private_key()))
             yield entry.file
     for public in alipayplus.verification.public_keys.values():
-        if _is_missing(public):
+        if _is_pair_missing(public):
             key = generate_private_key()
             write_private(private_beside(public), private_pem(key))
             public.write_bytes(public_pem(key))
             yield public
     ca = alipayplus.tls.ca if alipayplus.tls else None
-    if ca is not None and _is_missing(ca):
+    if ca is not None and _is_pair_missing(ca):
         Authority.generate().write(ca)
         yield ca
+
+
+def _is_pair_missing(public: Path) -> bool:
+    missing, mate = _is_missing(public), private_beside(public)
+    if missing and mate.exists():
+        raise CannotPlay(f"{mate}: is there already, without {public.name}; remove it to have both made")
+    return missing
 
 
 def _is_missing(file: Path) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import Alipayplus, load
 from gateway.simulator.configuration import DEFAULT_PORTS, render
+from gateway.simulator.keys import private_beside
 from gateway.simulator.making import make_missing
 from gateway.simulator.playing import CannotPlay, setup_for
 
@@ -32,6 +33,16 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     assert tmp_path / "keys" / "mpp-1.pem" not in make_missing(named(tmp_path))
     assert (tmp_path / "keys" / "mpp-1.pem").read_text() == "mine"
     assert make_missing(named(tmp_path)) == ()
+
+
+@pytest.mark.parametrize("public", ["keys/alipayplus-1.pem", "tls/ca.pem"])
+def test_a_private_mate_that_is_there_is_left_alone(tmp_path: Path, public: str) -> None:
+    mate = private_beside(tmp_path / public)
+    mate.parent.mkdir()
+    mate.write_text("mine")
+    with pytest.raises(CannotPlay, match=f"{mate.name}: is there already, without {Path(public).name}"):
+        make_missing(named(tmp_path))
+    assert mate.read_text() == "mine"
 
 
 def test_an_encrypted_key_is_not_made(tmp_path: Path) -> None:
