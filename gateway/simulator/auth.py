@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote_plus
 
 import msgspec
 
-from gateway.simulator.delivery import Answer, Delivery, Headers
+from gateway.simulator.delivery import Answer, Delivery, Headers, Line, Status
 from gateway.simulator.peer import Outcome
 from gateway.simulator.wire import Request
 
@@ -36,10 +36,10 @@ class Login(Delivery, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     replaces the id of the credential, `headers` are added, and `expires_in` seconds is when an introspected token ends.
     """
 
-    status: int | None = None
+    status: Status | None = None
     headers: Headers = ()
     text: str = ""
-    customer_id: str | None = None
+    customer_id: Line | None = None
     expires_in: int = TOKEN_LIFETIME
 
 

@@ -1,8 +1,12 @@
 """What the simulated Alipay+ can be told to answer. The value only; the bytes are made by `gateway.simulator.answers`."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from gateway.simulator.delivery import Delivery, Headers
+from msgspec import Meta
+
+from gateway.simulator.delivery import Delivery, Headers, Line, Status
+
+MAX_SIZE: Final = 64 * 1024 * 1024
 
 AnswerHeader = Literal["client-id", "response-time", "signature", "content-type"]
 
@@ -37,24 +41,24 @@ class Behaviour(Delivery, frozen=True, kw_only=True, forbid_unknown_fields=True,
     strings: Literal["auto", "sample", "echo", "none"] = "auto"
     header: str | None = None
     data: str | None = None
-    size: int = 0
+    size: Annotated[int, Meta(ge=0, le=MAX_SIZE)] = 0
 
     content: Literal["json", "bom", "invalid_utf8", "not_json"] = "json"
     text: str | None = None
     body: bytes | None = None
     coding: Literal["identity", "gzip"] = "identity"
 
-    http_status: int = 200
+    http_status: Status = 200
     headers: Headers = ()
 
     signed: bool | None = None
     omit: tuple[AnswerHeader, ...] = ()
     key: Literal["own", "stranger"] = "own"
-    key_version: str | None = None
-    algorithm: str = "RSA256"
+    key_version: Line | None = None
+    algorithm: Line = "RSA256"
     digest: Literal["sha256", "sha1", "sha512"] = "sha256"
-    client_id: str | None = None
-    response_time: str | None = None
+    client_id: Line | None = None
+    response_time: Line | None = None
     signed_path: str | None = None
     signed_time: str | None = None
     signed_client_id: str | None = None

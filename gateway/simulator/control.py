@@ -8,6 +8,7 @@ GET    /_simulator/received                  {"count": N, "received": [...]}, ol
 DELETE /_simulator/received                  forget it
 """
 
+import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
@@ -41,6 +42,8 @@ def answer(request: Request, peer: "Peer[Any]") -> Answer:
         document = _carry_out(request, peer)
     except (_Wrong, msgspec.DecodeError) as error:
         return _reply(400, {"error": str(error)})
+    except UnicodeDecodeError:
+        return _reply(400, {"error": "not UTF-8"})
     return _reply(200, document)
 
 
@@ -74,12 +77,13 @@ def _add(request: Request, peer: "Peer[Any]") -> object:
 
 
 def _times(request: Request) -> int | None:
-    text = parse_qs(request.target.partition("?")[2]).get("times", ["1"])[-1]
-    if text == ALWAYS:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= len("100000")):
-        raise _Wrong(f"times is a number of up to six digits, or {ALWAYS}")
-    return int(text)
+    query = parse_qs(request.target.partition("?")[2], keep_blank_values=True)
+    match query.pop("times", ["1"]):
+        case [text] if not query and text == ALWAYS:
+            return None
+        case [text] if not query and re.fullmatch("[1-9][0-9]{0,5}", text):
+            return int(text)
+    raise _Wrong(f"times is a number of up to six digits, or {ALWAYS}, and nothing else can be asked")
 
 
 def _shown(entry: "Received") -> dict[str, object]:

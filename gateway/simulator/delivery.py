@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-Headers = tuple[tuple[str, str], ...]
+Line = Annotated[str, Meta(pattern="^[\\x00-\\xff]*$")]
+"""Text in a head: each character is sent as one byte (ISO-8859-1)."""
+
+Headers = tuple[tuple[Line, Line], ...]
+Status = Annotated[int, Meta(ge=0, le=999)]
+Seconds = Annotated[float, Meta(ge=0, le=86400)]
 
 MISSING_BYTES: Final = 16
 """How many bytes fewer than its Content-Length a truncated answer has."""
@@ -31,12 +36,12 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     answer, behind it. `close` ends the connection afterwards, announced by a header or not.
     """
 
-    delay: float = 0
+    delay: Seconds = 0
     hold: bool = False
     drop: Literal["before_reading", "after_reading", "in_headers", "in_body"] | None = None
     framing: Literal["length", "chunked", "close", "truncated", "bad_chunk", "endless"] = "length"
-    pieces: int = 1
-    pause: float = 0
+    pieces: Annotated[int, Meta(ge=1)] = 1
+    pause: Seconds = 0
     extra: str = ""
     close: Literal["keep", "announced", "silent"] = "keep"
 

@@ -68,7 +68,17 @@ async def test_what_is_read_can_be_scripted_again(control: Control, simulator: S
         ("script", {"cod": "X"}, "unknown field `cod`"),
         ("script", {"framing": "odd"}, "Invalid enum value 'odd'"),
         ("script", [{"delay": "x"}], "Expected `float`"),
+        ("script", {"headers": [["x", "\u2028"]]}, "`$.headers[0][1]`"),
+        ("script", {"key_version": "\u2028"}, "`$.key_version`"),
+        ("script", {"http_status": 1000}, "`int` <= 999"),
+        ("script", {"delay": -1}, "`float` >= 0"),
+        ("script", {"delay": 1e300}, "`float` <= 86400"),
+        ("script", {"pieces": 0}, "`int` >= 1"),
+        ("script", {"size": 1 << 40}, "`int` <= 67108864"),
         ("script?times=x", {}, "times is a number"),
+        ("script?times=0", {}, "times is a number"),
+        ("script?times=1&times=2", {}, "times is a number"),
+        ("script?time=2", {}, "nothing else can be asked"),
         ("script?times=always", [{}, {}], "times=always takes one behaviour"),
         ("nonsense", {}, "/_simulator/script"),
     ],
@@ -80,6 +90,18 @@ async def test_what_is_not_understood_is_400_and_says_why(
     assert status == 400
     assert says in answer["error"]
     assert not simulator.alipayplus.scripted.queue
+
+
+async def test_what_is_no_text_is_400(simulator: Simulator, http: aiohttp.ClientSession) -> None:
+    async with http.post(f"http://localhost:{simulator.auth.port}/_simulator/script", data=b'{"text":"\xff"}') as response:
+        assert (response.status, await response.json()) == (400, {"error": "not UTF-8"})
+
+
+@pytest.mark.parametrize("wrong", [{"status": -1}, {"customer_id": "\u5ba2"}, {"headers": [["a", "\u5ba2"]]}])
+async def test_what_the_auth_service_cannot_answer_is_400(simulator: Simulator, http: aiohttp.ClientSession, wrong: dict[str, Any]) -> None:
+    async with http.post(f"http://localhost:{simulator.auth.port}/_simulator/script", json=wrong) as response:
+        assert response.status == 400
+        assert f"`$.{next(iter(wrong))}" in (await response.json())["error"]
 
 
 async def test_the_record_is_read_and_forgotten(control: Control, sign: Sign, send: Send) -> None:
