@@ -5,6 +5,7 @@ peers need is here: requests with a Content-Length, one after the other.
 """
 
 import asyncio
+import re
 import socket
 import ssl
 import struct
@@ -81,7 +82,7 @@ def body_length(request: Request) -> int:
         raise Malformed("a Content-Length is needed")
     if text is None:
         return 0
-    if not (text.isascii() and text.isdigit()) or int(text) > MAX_BODY:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) > MAX_BODY:
         raise Malformed("no usable Content-Length")
     return int(text)
 

@@ -84,9 +84,10 @@ def test_a_body_of_unknown_length_is_malformed(fields: tuple[tuple[str, str], ..
         body_length(Request("POST", "/", fields))
 
 
-def test_a_body_beyond_all_reason_is_malformed() -> None:
+@pytest.mark.parametrize("length", [str(MAX_BODY + 1), "9" * 5000])
+def test_a_body_beyond_all_reason_is_malformed(length: str) -> None:
     with pytest.raises(Malformed):
-        body_length(Request("POST", "/", (("Content-Length", str(MAX_BODY + 1)),)))
+        body_length(Request("POST", "/", (("Content-Length", length),)))
 
 
 async def test_requests_are_answered_one_after_the_other() -> None:
