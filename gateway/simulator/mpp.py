@@ -10,7 +10,9 @@ GET  /api/socket            a WebSocket that sends back what it gets
 
 import asyncio
 import hashlib
+import math
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -18,6 +20,10 @@ from aiohttp import WSMsgType, web
 
 CHUNK: Final = 64 * 1024
 MAX_BODY: Final = 64 * 1024 * 1024
+MOST: Final = 10**12
+"""The largest number that can be asked for."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Mpp:
@@ -42,7 +48,7 @@ class Mpp:
 
 def application() -> web.Application:
     """Give the API."""
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_until_left])
     app.router.add_get("/healthz", _health)
     app.router.add_get("/api/balance", _balance)
     app.router.add_get("/api/events", _events)
@@ -50,6 +56,26 @@ def application() -> web.Application:
     app.router.add_get("/api/socket", _socket)
     app.router.add_route("*", "/api/echo{rest:.*}", _echo)
     return app
+
+
+@web.middleware
+async def _until_left(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Handle a request; when its client leaves, that is the end of it and nothing to report."""
+    try:
+        return await handler(request)
+    except ConnectionError:
+        return web.Response(status=400)
+
+
+def _number(request: web.Request, name: str, default: float) -> float:
+    text = request.query.get(name, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= MOST:
+        raise web.HTTPBadRequest(text=f"{name} is a number from 0 to {MOST}\n")
+    return number
 
 
 def _json(document: object) -> web.Response:
@@ -78,17 +104,17 @@ async def _echo(request: web.Request) -> web.Response:
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
-    pause = float(request.query.get("pause", "0"))
+    count, pause = int(_number(request, "count", 3)), _number(request, "pause", 0)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
-    for number in range(int(request.query.get("count", "3"))):
+    for number in range(count):
         await response.write(f"id: {number}\ndata: event {number}\n\n".encode())
         await asyncio.sleep(pause)
     return response
 
 
 async def _download(request: web.Request) -> web.StreamResponse:
-    left = int(request.query.get("size", str(1 << 20)))
+    left = int(_number(request, "size", 1 << 20))
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream", "Content-Length": str(left)})
     await response.prepare(request)
     while left > 0:

@@ -1,4 +1,6 @@
+import asyncio
 import hashlib
+import logging
 
 import aiohttp
 import pytest
@@ -40,6 +42,32 @@ async def test_events_come_one_by_one(http: aiohttp.ClientSession, base: str) ->
 async def test_a_download_has_the_size_that_was_asked_for(http: aiohttp.ClientSession, base: str) -> None:
     async with http.get(f"{base}/api/download?size=200000") as response:
         assert len(await response.read()) == 200_000
+
+
+@pytest.mark.parametrize("query", ["download?size=x", "download?size=-1", "events?count=x", "events?pause=nan", "events?pause=1e400"])
+async def test_what_is_no_number_is_400(http: aiohttp.ClientSession, base: str, query: str) -> None:
+    async with http.get(f"{base}/api/{query}") as response:
+        assert response.status == 400
+        assert "is a number from 0 to" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("line", "begins"),
+    [
+        pytest.param("POST /api/echo", b"HTTP/1.1 100", id="in its body"),
+        pytest.param("GET /api/events?count=1000000", b"HTTP/1.1 200", id="in an answer"),
+    ],
+)
+async def test_a_client_that_leaves_is_nothing_to_report(
+    simulator: Simulator, caplog: pytest.LogCaptureFixture, line: str, begins: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", simulator.mpp.port)
+    length = "Content-Length: 100\r\nExpect: 100-continue\r\n" if line.startswith("POST") else ""
+    writer.write(f"{line} HTTP/1.1\r\nHost: x\r\n{length}\r\n".encode())
+    assert (await reader.readuntil(b"\r\n")).startswith(begins)
+    writer.transport.abort()
+    await simulator.mpp.close()  # when all that is done for clients has ended
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_websocket_sends_back_what_it_gets(http: aiohttp.ClientSession, base: str) -> None:
