@@ -105,7 +105,7 @@ def _head(answer: Answer) -> bytes:
         case "length":
             lines.append(f"content-length: {len(answer.body)}")
         case "truncated":
-            lines.append(f"content-length: {len(answer.body) + MISSING_BYTES}")
+            lines.append(f"content-length: {len(answer.body) + len(answer.delivery.extra.encode()) + MISSING_BYTES}")
         case "chunked" | "bad_chunk" | "endless":
             lines.append("transfer-encoding: chunked")
     if answer.delivery.framing == "close" or answer.delivery.close == "announced":
@@ -115,13 +115,14 @@ def _head(answer: Answer) -> bytes:
 
 def _body(head: bytes, answer: Answer) -> Iterator[Step]:
     delivery = answer.delivery
-    if delivery.drop == "in_body":
-        yield head + answer.body[: len(answer.body) // 2]
-        yield from _RESET
-        return
     pieces = _pieces(answer.body, delivery.pieces)
     if delivery.framing in _CHUNKS_END:
         pieces = [_chunk(piece) for piece in pieces]
+    if delivery.drop == "in_body":
+        body = b"".join(pieces)
+        yield (head + body[: len(body) // 2]) if body else head[:-1]
+        yield from _RESET
+        return
     pieces[0] = head + pieces[0]
     pieces[-1] += _CHUNKS_END.get(delivery.framing, b"") + delivery.extra.encode()
     for number, piece in enumerate(pieces):

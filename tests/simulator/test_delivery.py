@@ -55,6 +55,20 @@ def test_a_drop_in_the_body_sends_half_of_it() -> None:
     assert given(Delivery(drop="in_body"))[-1] is Mark.RESET
 
 
+@pytest.mark.parametrize(
+    ("framing", "body", "end"),
+    [
+        pytest.param("chunked", BODY, b"transfer-encoding: chunked\r\n\r\na\r\n0123", id="chunked"),
+        pytest.param("close", BODY, b"connection: close\r\n\r\n01234", id="close"),
+        pytest.param("length", b"", b"content-length: 0\r\n\r", id="no body"),
+    ],
+)
+def test_a_drop_in_the_body_leaves_no_whole_answer(framing: Literal["chunked", "close", "length"], body: bytes, end: bytes) -> None:
+    first = given(Delivery(drop="in_body", framing=framing), body=body)[0]
+    assert isinstance(first, bytes)
+    assert first.endswith(end)
+
+
 def test_chunks_end_with_an_empty_one() -> None:
     sent = given(Delivery(framing="chunked", pieces=2))
     assert sent == [
@@ -70,6 +84,12 @@ def test_a_truncated_answer_promises_more_than_it_sends_and_closes() -> None:
     assert b"content-length: %d\r\n" % (len(BODY) + MISSING_BYTES) in first
     assert first.endswith(BODY)
     assert last is Mark.CLOSE
+
+
+def test_a_truncated_answer_is_not_made_whole_by_what_is_sent_behind_it() -> None:
+    (sent, _) = given(Delivery(framing="truncated", extra="x" * MISSING_BYTES))
+    assert isinstance(sent, bytes)
+    assert b"content-length: %d\r\n" % (len(BODY) + 2 * MISSING_BYTES) in sent
 
 
 def test_a_bad_chunk_has_no_size() -> None:
