@@ -79,8 +79,11 @@ Step = bytes | Pause | Mark
 _RESET: Final = (Pause(0.05), Mark.RESET)  # a reset takes away what was sent and not yet read
 
 
-def steps(answer: Answer) -> Iterator[Step]:
-    """Give, one after the other, what is to be done to deliver this answer. Without a last RESET or CLOSE the connection is kept."""
+def steps(answer: Answer, *, only_head: bool = False) -> Iterator[Step]:
+    """Give, one after the other, what is to be done to deliver this answer. Without a last RESET or CLOSE the connection is kept.
+
+    With `only_head` (for a HEAD) nothing of the body is sent, and its length is told all the same.
+    """
     delivery = answer.delivery
     if delivery.hold:
         yield Mark.HOLD
@@ -94,7 +97,10 @@ def steps(answer: Answer) -> Iterator[Step]:
         yield head[: len(head) // 2]
         yield from _RESET
         return
-    yield from _body(head, answer)
+    if only_head:
+        yield head
+    else:
+        yield from _body(head, answer)
     if delivery.framing in {"close", "truncated", "bad_chunk"} or delivery.close != "keep":
         yield Mark.CLOSE
 

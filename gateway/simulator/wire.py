@@ -9,11 +9,11 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
-from gateway.simulator.delivery import Answer, Headers, Mark, Pause, steps
+from gateway.simulator.delivery import Answer, Headers, Mark, Pause, Step, steps
 
 MAX_HEAD: Final = 64 * 1024
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -202,10 +202,14 @@ class Connection(asyncio.Protocol):
         if request.get("expect") == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         answer = service.answer(replace(request, body=await self._take(length)))
-        return await self._deliver(replace(answer, body=b"") if request.method == "HEAD" else answer)
+        is_kept = await self._deliver(steps(answer, only_head=request.method == "HEAD"))
+        if is_kept and (request.get("connection") or "").lower() == "close":
+            self._transport.close()
+            return False
+        return is_kept
 
-    async def _deliver(self, answer: Answer) -> bool:
-        for step in steps(answer):
+    async def _deliver(self, delivery: Iterable[Step]) -> bool:
+        for step in delivery:
             match step:
                 case Pause(seconds):
                     await asyncio.sleep(seconds)

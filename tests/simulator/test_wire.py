@@ -22,6 +22,8 @@ class Mirror:
                 return Answer(200, delivery=Delivery(hold=True))
             case "/impossible":
                 return Answer(200, (("name", "\u2028"),))
+            case "/chunked":
+                return Answer(200, delivery=Delivery(framing="chunked"))
             case "/endless":
                 return Answer(200, delivery=Delivery(framing="endless"))
         return Answer(200, body=request.body)
@@ -96,6 +98,28 @@ async def test_requests_are_answered_one_after_the_other() -> None:
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nokPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nyes")
         assert await reader.readuntil(b"ok") == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         assert await reader.readuntil(b"yes") == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"
+        writer.transport.abort()
+
+
+async def test_a_head_is_answered_with_the_head_alone() -> None:
+    async with started() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(
+            b"HEAD / HTTP/1.1\r\nContent-Length: 2\r\n\r\nokHEAD /chunked HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+        )
+        assert await reader.read() == (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        )
+        writer.transport.abort()
+
+
+async def test_a_connection_is_closed_when_the_client_asks_for_it() -> None:
+    async with started() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"POST / HTTP/1.1\r\nConnection: Close\r\nContent-Length: 2\r\n\r\nok")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         writer.transport.abort()
 
 
