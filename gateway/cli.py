@@ -6,8 +6,10 @@ Exit codes: 0 fine, 1 failed while running, 2 usage, 3 configuration invalid.
 import argparse
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hold_standard_streams()
     try:
         return _do(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # where a command does not see to it itself
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)  # a shell's loop ends only when the command has ended by the signal
         return FAILED
     except OSError as error:  # the commands see to files and peers themselves
         if error.errno not in _NOT_TAKEN:
@@ -40,11 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _do(given: Sequence[str]) -> int:
     """Run a command. Raises OSError when standard output does not take what is printed."""
     try:
-        options = parser(only=given[0] if given else None).parse_args(given)
+        with _plain_interrupt():
+            options = parser(only=given[0] if given else None).parse_args(given)
         code: int = options.func(options)
         return code
     finally:
         sys.stdout.flush()
+
+
+@contextmanager
+def _plain_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process at once: raised in the middle of an import, a KeyboardInterrupt may be lost, or be a crash."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, for a command in the background
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _hold_standard_streams() -> None:

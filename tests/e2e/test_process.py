@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,23 @@ async def test_check_connect_tries_each_peer_and_sends_nothing_signed(start: Any
     code, out, _ = await run_gateway("check", "--connect", "-c", config)
     assert code == 1
     assert "certificate not accepted" in out
+
+
+@pytest.mark.parametrize("add", ["interrupted", "lambda commands: commands.add_parser('run').set_defaults(func=interrupted)"])
+async def test_a_ctrl_c_that_a_command_does_not_see_to_ends_it_without_a_traceback(add: str) -> None:
+    script = f"import signal; from gateway import cli; cli.COMMANDS['run'] = {add}; cli.main(['run'])"
+    script = script.replace("interrupted", "lambda _: signal.raise_signal(signal.SIGINT)")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (-signal.SIGINT, b"")
+
+
+async def test_a_ctrl_c_while_a_command_is_imported_cannot_be_lost() -> None:
+    script = (
+        "import signal; from gateway import cli; cli.COMMANDS['run'] = lambda _: print(signal.getsignal(signal.SIGINT)); cli.main(['run'])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
+    assert out.decode().strip() == str(signal.SIG_DFL)
