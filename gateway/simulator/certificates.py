@@ -1,12 +1,12 @@
 """A certificate authority made on the spot, and the TLS certificates that it gives to simulated servers."""
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from cryptography import x509
@@ -61,10 +61,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._issue(key, [_alternative(name) for name in names], lifetime)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with TemporaryDirectory() as directory:  # ssl reads certificates from files only
-            file = Path(directory, "server.pem")
-            write_private(file, certificate.public_bytes(Encoding.PEM) + _pem(key))
-            context.load_cert_chain(file)
+        with os.fdopen(os.memfd_create("server.pem"), "wb", buffering=0) as file:  # ssl reads certificates from files only
+            file.write(certificate.public_bytes(Encoding.PEM) + _pem(key))
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
         return context
 
     def _issue(self, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], lifetime: timedelta) -> x509.Certificate:

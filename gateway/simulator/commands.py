@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from gateway.config import ConfigError, load
@@ -17,7 +16,7 @@ from gateway.simulator.configuration import DEFAULT_PORTS, Ports
 from gateway.simulator.making import make_missing
 from gateway.simulator.peers import CannotListen, Peers
 from gateway.simulator.playing import CannotPlay, setup_for
-from gateway.simulator.simulator import CannotWrite, Simulator
+from gateway.simulator.simulator import CannotWrite, Simulator, temporary_folder
 
 OK, FAILED, INVALID = 0, 1, 3
 LAST_BASE: Final = 65535 - 4
@@ -128,8 +127,8 @@ async def _playing(options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
 
 @asynccontextmanager
 async def _temporary(options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
-    with TemporaryDirectory(prefix="gateway-simulator-") as directory:
-        async with _generated(Path(directory), options) as lines:
+    with temporary_folder("gateway-simulator-") as directory:
+        async with _generated(directory, options) as lines:
             yield lines
 
 

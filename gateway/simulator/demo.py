@@ -6,8 +6,6 @@ The gateway is a child process, started just as a user starts it. All files lie 
 import asyncio
 import sys
 from collections.abc import Coroutine
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import aiohttp
@@ -18,7 +16,7 @@ from gateway.simulator import child, walkthrough
 from gateway.simulator.answers import sample
 from gateway.simulator.configuration import Ports
 from gateway.simulator.peers import CannotListen, listen
-from gateway.simulator.simulator import HOST, Simulator
+from gateway.simulator.simulator import HOST, Simulator, temporary_folder
 from gateway.simulator.walkthrough import AppAnswer, Passage
 
 Work = Coroutine[Any, Any, int]
@@ -38,12 +36,12 @@ class DemoFailed(Exception):
 async def run(ports: Ports, *, once: bool) -> int:
     """Show the sample's passage, then serve until cancelled (with `once`: end). Returns 0, or 1 where the sample did not come through.
 
-    Raises DemoFailed and CannotListen.
+    Raises DemoFailed, CannotListen and CannotWrite.
     """
     check_free(ports)
-    with TemporaryDirectory(prefix="gateway-demo-") as directory:
+    with temporary_folder("gateway-demo-") as directory:
         async with (
-            Simulator(Path(directory), ports=ports) as simulator,
+            Simulator(directory, ports=ports) as simulator,
             child.gateway(simulator.write_configuration(), _say_error) as running,
         ):
             return await _show_all(simulator, running, once=once)

@@ -1,8 +1,10 @@
 """`Simulator`: the peers with keys, certificates and a folder for them, for tests and for the commands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
 from gateway.alipayplus.keys import SigningKey, VerificationKey
@@ -25,6 +27,17 @@ HOST: Final = "127.0.0.1"
 
 class CannotWrite(Exception):
     """A file can't be written; the text names it and says why."""
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Give a new folder, and remove it at the end. Raises CannotWrite."""
+    try:
+        folder = TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise CannotWrite(f"a temporary folder cannot be made: {(error.strerror or 'not possible').lower()}") from error
+    with folder as path:
+        yield Path(path)
 
 
 class Simulator:

@@ -1,6 +1,7 @@
 import asyncio
 import ssl
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -65,3 +66,8 @@ def test_an_authority_without_its_key_can_not_be_read(ca: Path) -> None:
     ca.with_name("ca.private.pem").unlink()
     with pytest.raises(FileNotFoundError):
         Authority.read(ca)
+
+
+def test_a_server_context_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert Authority.generate().server_context().get_ciphers()

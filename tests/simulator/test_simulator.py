@@ -1,4 +1,5 @@
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from gateway.config import load
 from gateway.runtime import CHECKS
 from gateway.simulator import Keys, Ports, Simulator
 from gateway.simulator.peers import CannotListen
+from gateway.simulator.simulator import CannotWrite, temporary_folder
 
 
 async def test_the_configuration_is_one_that_the_gateway_takes(simulator: Simulator) -> None:
@@ -41,3 +43,9 @@ async def test_nothing_listens_after_the_end(tmp_path: Path, keys: Keys) -> None
     for port in (ports.alipayplus, ports.auth, ports.mpp):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(CannotWrite, match=r"^a temporary folder cannot be made: no such file or directory$"), temporary_folder("x"):
+        pass
