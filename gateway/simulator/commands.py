@@ -149,11 +149,18 @@ async def _generated(directory: Path, options: argparse.Namespace) -> AsyncItera
             "A gateway in front of them:",
             f"  gateway run -c {path}",
             "",
-            "Script Alipay+, and see what it got (gateway simulate --help says all):",
-            f'  curl --cacert {simulator.ca} https://127.0.0.1:{ports.alipayplus}/_simulator/script -d \'{{"code": "PROCESS_FAIL"}}\'',
-            f"  curl --cacert {simulator.ca} https://127.0.0.1:{ports.alipayplus}/_simulator/received",
-            "",
+            *(() if options.fast else _by_hand(simulator)),
         )
+
+
+def _by_hand(simulator: Simulator) -> Sequence[str]:
+    control = f"curl --cacert {simulator.ca} https://127.0.0.1:{simulator.ports.alipayplus}/_simulator"
+    return (
+        "Script Alipay+, and see what it got (gateway simulate --help says all):",
+        f'  {control}/script -d \'{{"code": "PROCESS_FAIL"}}\'',
+        f"  {control}/received",
+        "",
+    )
 
 
 def _is_in_use(directory: Path) -> bool:

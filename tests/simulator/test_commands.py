@@ -71,6 +71,12 @@ async def test_a_folder_of_ones_own_is_filled_and_kept(tmp_path: Path, port_base
     assert names(folder) == ["gateway.yaml", "keys", "tls"]
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_scripts_are_shown_where_they_can_be_used(tmp_path: Path, port_base: int, fast: bool) -> None:  # noqa: FBT001  a parameter of the test
+    async with simulate("--port-base", str(port_base), *(["--fast"] if fast else []), temporary=tmp_path) as (_, lines):
+        assert any("/_simulator/script" in line for line in lines) is not fast
+
+
 async def test_a_folder_that_holds_keys_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     code, _, errors = await run("--dir", str(tmp_path))
