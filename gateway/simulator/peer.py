@@ -18,10 +18,13 @@ from msgspec import Struct
 
 from gateway.simulator import control
 from gateway.simulator.delivery import Answer, Delivery, Headers
-from gateway.simulator.wire import Request, Server
+from gateway.simulator.wire import MAX_BODY, Request, Server
 
 KEEP: Final = 1000
 """How many received requests a record keeps by default; it counts all."""
+
+KEEP_BYTES: Final = MAX_BODY
+"""How many bytes their bodies may have together."""
 
 B = TypeVar("B", bound=Delivery)
 
@@ -91,7 +94,9 @@ class Peer(Generic[B]):
     def __init__(self, respond: Callable[[Request, Callable[[], B]], Outcome], default: B, *, keep: int = KEEP) -> None:
         self._respond = respond
         self._script = Script(default)
-        self._received: deque[Received] = deque(maxlen=keep)
+        self._received: deque[Received] = deque()
+        self._received_bytes = 0
+        self._keep = keep
         self._total = 0
         self._pulse = asyncio.Event()
         self._server = Server(self, self._changed)
@@ -117,6 +122,7 @@ class Peer(Generic[B]):
     def forget(self) -> None:
         """Forget what was received, and count from zero."""
         self._received.clear()
+        self._received_bytes = 0
         self._total = 0
 
     @property
@@ -205,6 +211,9 @@ class Peer(Generic[B]):
                 reason=reason,
             )
         )
+        self._received_bytes += len(request.body)
+        while len(self._received) > self._keep or self._received_bytes > KEEP_BYTES:
+            self._received_bytes -= len(self._received.popleft().body)
         self._changed()
 
     def _changed(self) -> None:

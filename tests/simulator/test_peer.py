@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.simulator.delivery import Answer, Delivery
-from gateway.simulator.peer import Outcome, Peer, Script
+from gateway.simulator.peer import KEEP_BYTES, Outcome, Peer, Script
 from gateway.simulator.wire import Request
 
 FIRST, SECOND, USUAL = Delivery(delay=1), Delivery(delay=2), Delivery()
@@ -41,6 +41,17 @@ def test_the_record_is_bounded_and_counts_all() -> None:
     assert some.count == 5
     some.forget()
     assert (some.count, some.received) == (0, ())
+
+
+def test_the_bodies_of_a_record_are_bounded_together() -> None:
+    some = peer()
+    half = b"x" * (KEEP_BYTES // 2)
+    for body in (half, half, b"y"):
+        some.answer(Request("POST", "/", (), body))
+    assert [len(entry.body) for entry in some.received] == [len(half), 1]
+    some.forget()
+    some.answer(Request("POST", "/", (), half + half))
+    assert [entry.number for entry in some.received] == [1]
 
 
 def test_a_record_says_what_was_wrong() -> None:
