@@ -67,12 +67,19 @@ def _alipayplus_key(alipayplus: Alipayplus) -> tuple[str, rsa.RSAPrivateKey]:
     public_keys = alipayplus.verification.public_keys
     for version, public in public_keys.items():
         private = private_beside(public)
-        if private.is_file():
+        if _is_there(private):
             return (DEFAULT_VERSION if version == ANY_VERSION else version), _rsa_key(private)
     looked_for = ", ".join(str(private_beside(public)) for public in public_keys.values())
     raise CannotPlay(
         f"to sign as Alipay+ the private key of its public key is needed: {looked_for} (gateway simulate --dir DIR makes such a pair)"
     )
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        raise CannotPlay(f"{file}: {_text(error)}") from error
 
 
 def _rsa_key(private: Path) -> rsa.RSAPrivateKey:

@@ -105,6 +105,12 @@ def test_a_broken_file_is_named(directory: Path, broken: str) -> None:
         played(directory)
 
 
+def test_a_private_mate_that_cannot_be_looked_for_is_named(directory: Path) -> None:
+    name = "k" * 250  # with .private.pem it is longer than names may be
+    with pytest.raises(CannotPlay, match=rf"{name}\.private\.pem: file name too long"):
+        played(directory, {"alipayplus": {"verification": {"public_keys": {"1": f"keys/{name}.pem"}}}})
+
+
 def test_without_a_ca_of_its_own_nothing_can_be_played(directory: Path) -> None:
     with pytest.raises(CannotPlay, match=r"alipayplus\.tls\.ca is needed"):
         played(directory, {"alipayplus": {"tls": None}})
