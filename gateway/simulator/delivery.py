@@ -30,10 +30,11 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     """What happens to an answer on its way. Seconds are floats.
 
     `hold` waits until the peer's `release()` is called (or for ever), then `delay` passes. `pieces` and `pause` send the body in so
-    many parts with a pause before each but the first. `drop` resets the connection: before the body of the request is read, after it
-    was read, or in the middle of the answer. `framing` says how the body's end is told, or not told: `truncated` closes before all
-    of Content-Length was sent, `bad_chunk` sends a chunk without a size, `endless` never ends. `extra` is sent with the end of the
-    answer, behind it. `close` ends the connection afterwards, announced by a header or not.
+    many parts with a pause before each but the first. `drop` resets the connection: before the body of the request is read (at
+    once, and whatever the request is), after it was read, or in the middle of the answer. `framing` says how the body's end is
+    told, or not told: `truncated` closes before all of Content-Length was sent, `bad_chunk` sends a chunk without a size, `endless`
+    never ends. `extra` is sent with the end of the answer, behind it. `close` ends the connection afterwards, announced by a header
+    or not.
     """
 
     delay: Seconds = 0
