@@ -216,7 +216,7 @@ async def test_an_interrupt_ends_it_without_a_word() -> None:
         calling.send_signal(signal.SIGINT)
         assert await calling.communicate() == (b"", b"")
         ended.set()
-    assert calling.returncode == 1
+    assert calling.returncode == -signal.SIGINT
 
 
 @pytest.fixture
