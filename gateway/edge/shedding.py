@@ -69,7 +69,7 @@ Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
 _REFUSAL: Final = 0.3  # beside these
-REFUSING: Final[dict[Work, float]] = {"sdk": 0.2, "api": 0.6}
+REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.6}
 """So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
 
 It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a quarter of what it spares or more,
