@@ -47,15 +47,15 @@ async def client(start_edge: Any) -> AsyncIterator[Callable[..., Any]]:
 
 
 async def test_A7_a_head(client: Any) -> None:
-    assert await client(POST, b"Content-Length: 0\r\n\r\n", has_begun_a_head, 0.2, header_timeout=0.2) == b"200"
+    assert await client(POST, b"Content-Length: 0\r\n\r\n", has_begun_a_head, 0.5, header_timeout=0.5) == b"200"
 
 
 async def test_A7_a_head_that_goes_on_and_does_not_end_is_late(client: Any) -> None:
-    assert await client(POST, b"Content-Le", has_begun_a_head, 0.2, header_timeout=0.2) == b"408"
+    assert await client(POST, b"Content-Le", has_begun_a_head, 0.5, header_timeout=0.5) == b"408"
 
 
 async def test_a_request_on_an_idle_connection(client: Any) -> None:
-    assert await client(b"", POST + b"Content-Length: 0\r\n\r\n", waits, 0.2, idle_timeout=0.2) == b"200"
+    assert await client(b"", POST + b"Content-Length: 0\r\n\r\n", waits, 0.5, idle_timeout=0.5) == b"200"
 
 
 @pytest.mark.parametrize(("before", "after"), [pytest.param(*LENGTH, id="length"), pytest.param(*CHUNKED, id="chunked")])
