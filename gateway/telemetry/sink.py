@@ -36,6 +36,7 @@ class Sink:
         self._given = 0  # bytes; counted by those who write
         self._done = 0  # bytes written or lost; counted by the thread
         self._is_awake = False
+        self._has_failed = False
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"log-{fd}", daemon=True)
@@ -74,12 +75,14 @@ class Sink:
             self._write_piece(b"".join(piece))
 
     def _write_piece(self, piece: bytes) -> None:
-        rest = memoryview(piece)
+        rest = memoryview(b"\n" + piece if self._has_failed else piece)  # a full disk may hold a part of a line, of another process even
         try:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
+            self._has_failed = False
         except OSError:
-            self._on_drop(bytes(rest).count(b"\n"))
+            self._has_failed = True
+            self._on_drop(bytes(rest[-len(piece) :]).count(b"\n"))
         self._done += len(piece)
 
 
