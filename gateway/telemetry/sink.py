@@ -5,6 +5,7 @@ counted, and an error of the descriptor drops what could not be written.
 """
 
 import os
+import select
 import stat
 import threading
 from collections import deque
@@ -78,12 +79,22 @@ class Sink:
         rest = memoryview(b"\n" + piece if self._has_failed else piece)  # a full disk may hold a part of a line, of another process even
         try:
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[self._write_some(rest) :]
             self._has_failed = False
         except OSError:
             self._has_failed = True
             self._on_drop(bytes(rest[-len(piece) :]).count(b"\n"))
         self._done += len(piece)
+
+    def _write_some(self, rest: memoryview) -> int:
+        """Wait for the reader also where a process that has the same pipe or terminal has set it to be non-blocking."""
+        while True:
+            try:
+                return os.write(self._fd, rest)
+            except BlockingIOError:
+                ready = select.poll()
+                ready.register(self._fd, select.POLLOUT)
+                ready.poll()
 
 
 def _is_file(fd: int) -> bool:

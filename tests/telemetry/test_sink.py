@@ -39,6 +39,27 @@ def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
     assert len(taken) + sum(dropped) == 1000
 
 
+def test_F5_a_pipe_that_another_process_has_set_to_be_non_blocking_loses_nothing() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    dropped: list[int] = []
+    sink = Sink(write, on_drop=dropped.append)
+    sink.write([b"%d %b\n" % (number, b"x" * 9000) for number in range(500)])
+    taken: list[bytes] = []
+
+    def take() -> None:
+        with os.fdopen(read, "rb") as stream:
+            taken.extend(stream.read().splitlines())
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    sink.close(timeout=60)
+    os.close(write)
+    reader.join()
+    assert dropped == []
+    assert [line.partition(b" ")[0] for line in taken] == [b"%d" % number for number in range(500)]
+
+
 def test_F5_a_dead_reader_is_counted_and_raises_nothing() -> None:
     read, write = os.pipe()
     os.close(read)
