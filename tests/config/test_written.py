@@ -1,5 +1,6 @@
 """The effective configuration as YAML."""
 
+import pytest
 import yaml
 
 from gateway.config.written import to_yaml
@@ -47,3 +48,10 @@ def test_what_is_written_loads_as_the_same_configuration(files: Files) -> None:
     assert to_yaml(files.load(once).config) == once
     plain = files.load(files.text(alipayplus__client_id="$${x")).config
     assert files.load(to_yaml(plain)).config == plain
+
+
+@pytest.mark.parametrize("share", ["0", "0.000001", "0.00005", "0.000099", "0.0001", "0.3", "1"])
+def test_a_share_however_small_is_written_as_it_is_read(files: Files, share: str) -> None:
+    text = files.text(telemetry__log__sample=share)
+    config = files.load(text).config
+    assert files.load(to_yaml(config)).config == config
