@@ -109,7 +109,8 @@ class Converter:
             complaint = rule.rule.complaint(name) if rule else None
             if complaint:
                 self._fault((*path, name), f"this key: {complaint}")
-        return {name: self._value(value, shape_of(shape.args[1]), (*path, name)) for name, value in entries.items()}
+        values = {name: self._value(value, shape_of(shape.args[1]), (*path, name)) for name, value in entries.items()}
+        return values if len(values) == len(node.value) else INVALID  # which others there are is not known
 
     def _list(self, node: yaml.Node, shape: Shape, path: KeyPath) -> Any:
         element = shape_of(shape.args[0])
