@@ -82,7 +82,7 @@ class Share(float):
 
     __slots__ = ()
     PATTERN: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?"
-    RIGHT: ClassVar[str] = "a number from 0 to 1, such as 0.2"
+    RIGHT: ClassVar[str] = "a number from 0 to 1 with at most six decimals, such as 0.2"
 
     @classmethod
     def parse(cls, text: str) -> Self:
