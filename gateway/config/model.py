@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from gateway.config import listener, rules
 from gateway.config.listener import Listener
-from gateway.config.rules import Bounds, Distinct, Doc, Keys, NotEmpty, OneOrMany, PathBehind, Shorthand
+from gateway.config.rules import Bounds, Distinct, Doc, Keys, MaskedIfSubstituted, NotEmpty, OneOrMany, PathBehind, Shorthand
 from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 Timeout = Annotated[Duration, Bounds(Duration(0.001), Duration(3600))]
@@ -33,7 +33,7 @@ RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distin
 HostNames = Annotated[tuple[Annotated[str, rules.HOST_NAME], ...], OneOrMany(), Distinct()]
 Methods = Annotated[tuple[Annotated[str, rules.METHOD], ...], OneOrMany(), Distinct()]
 Networks = Annotated[tuple[Annotated[str, rules.NETWORK], ...], Distinct()]
-HeaderValues = Annotated[Mapping[str, Annotated[str, rules.HEADER_VALUE]], Keys(rules.HEADER_NAME)]
+HeaderValues = Annotated[Mapping[str, Annotated[str, rules.HEADER_VALUE, MaskedIfSubstituted()]], Keys(rules.HEADER_NAME)]
 CookieNames = Annotated[tuple[CookieName, ...], NotEmpty(), Distinct(ignore_case=False)]
 
 

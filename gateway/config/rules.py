@@ -78,6 +78,11 @@ class PathBehind:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedIfSubstituted:
+    """A text that is not shown where it came from the environment or another file: it may be a credential there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shorthand:
     """A section that may be written as the value of one of its keys."""
 

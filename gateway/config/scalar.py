@@ -13,10 +13,10 @@ from typing import Any, Final, Literal
 import yaml
 
 from gateway.config.listener import Listener
-from gateway.config.rules import Bounds, PathBehind, Text
+from gateway.config.rules import Bounds, MaskedIfSubstituted, PathBehind, Text
 from gateway.config.shape import Shape
 from gateway.config.substitution import Resolved
-from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
+from gateway.config.values import Address, Duration, Masked, Secret, Share, Size, Workers
 
 YAML: Final = "tag:yaml.org,2002:"
 TEXT: Final = f"{YAML}str"
@@ -99,6 +99,8 @@ def _text(resolved: Resolved, shape: Shape, directory: Path) -> Any:
     complaint = rule.complaint(resolved.text) if rule else None
     if complaint:
         raise Wrong(complaint)
+    if resolved.substituted and shape.has(MaskedIfSubstituted):
+        return Masked(resolved.text)
     return directory / resolved.text if shape.kind is Path else _absolute(resolved.text, shape.rule(PathBehind), directory)
 
 

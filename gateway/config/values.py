@@ -159,6 +159,20 @@ class Secret:
         return hash((Secret, self._text))
 
 
+class Masked(str):
+    """A text that may be a secret: `str` and `repr` give `***`; to encode it gives the text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "***"
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
 def is_host(host: str) -> bool:
     """Tell whether this is a host name, an IPv4 address, or an IPv6 address in brackets."""
     if not re.fullmatch(HOST, host) or len(host) > _HOST_LENGTH_MAX:

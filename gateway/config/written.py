@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.config.listener import Listener
 from gateway.config.model import Config
 from gateway.config.shape import keys_of
-from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
+from gateway.config.values import Address, Duration, Masked, Secret, Share, Size, Workers
 
 
 def to_yaml(config: Config) -> str:
@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
         return {name: plain(member) for name, member in value.items()}
     if isinstance(value, tuple):
         return [plain(member) for member in value]
-    if isinstance(value, Address | Duration | Secret | Size):
+    if isinstance(value, Address | Duration | Masked | Secret | Size):
         return str(value)
     if isinstance(value, Share | Workers):
         return _number(value)

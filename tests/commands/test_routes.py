@@ -57,6 +57,12 @@ def test_explains_the_route_the_session_rule_and_what_would_be_sent(command: Com
     ]
 
 
+def test_shows_no_header_value_that_is_taken_from_elsewhere(command: Command, file: Path) -> None:
+    (file.parent / "token").write_text("hunter2")
+    file.write_text(file.read_text().replace("X-Gateway: alipayplus", "X-Token: 'Basic ${file:token}'"))
+    assert "request header set: X-Token: ***" in command("routes -c", file, "GET", "https://api.example/pub/").out.splitlines()
+
+
 def test_explains_who_gets_the_identity(command: Command, file: Path) -> None:
     lines = command("routes -c", file, "POST", "/wallet").out.splitlines()
     assert "route: /" in lines

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from gateway.config.changes import changes
+from gateway.config.written import to_yaml
 from tests.config.files import Files
 
 API = "{{upstreams: {{w: {{servers: 'http://a'}}}}, routes: [{}]}}"
@@ -44,6 +45,16 @@ def test_what_differs_is_told_by_key_and_without_secrets(
     found = told(files, before, after)
     assert found[: len(lines)] == lines
     assert len(found) == len(lines) or found[len(lines)].startswith("api.routes[1]: absent -> {")
+
+
+def test_a_header_value_from_elsewhere_is_masked_and_seen_to_differ(files: Files) -> None:
+    route = "{prefix: /, upstream: w, request_headers: {set: {X-Token: '${env:TOKEN}', X-Gateway: open}}}"
+    text = files.text(api=API.format(route))
+    one, other = (files.load(text, environ={"TOKEN": token}).config for token in ("canary1", "canary2"))
+    [change] = changes(one, other)
+    assert str(change) == "api.routes[0].request_headers.set.X-Token: *** -> ***"
+    assert "canary" not in repr(one) + to_yaml(one)
+    assert to_yaml(one).count("X-Token: '***'\n") == to_yaml(one).count("X-Gateway: open\n") == 1
 
 
 def test_a_secret_inside_a_new_section_is_masked(files: Files) -> None:

@@ -1,5 +1,6 @@
 """The written forms of durations, sizes, addresses; secrets that cannot be printed."""
 
+import pickle
 from contextlib import suppress
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Address, Duration, Secret, Size
+from gateway.config.values import Masked
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,13 @@ def test_an_address_is_host_and_port(text: str, address: Address) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write "):
         Address.parse(text)
+
+
+def test_a_masked_text_is_sent_and_compared_but_not_printed() -> None:
+    text = Masked("hunter2")
+    assert f"{text} {text!r} {text:>3}" == "*** *** ***"
+    assert text.encode() == pickle.loads(pickle.dumps(text)).encode() == b"hunter2"
+    assert text == "hunter2" != Masked("hunter3")
 
 
 def test_a_secret_cannot_be_printed() -> None:
