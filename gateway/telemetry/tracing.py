@@ -14,6 +14,10 @@ EXTRA: Final = "opentelemetry.exporter.otlp.proto.http"
 """A package of the extra `tracing` that needs the others."""
 
 
+QUEUE_VARIABLES: Final = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY")
+"""Each must be above 0, and a batch (512 by default) no larger than the queue."""
+
+
 class Exporter(Protocol):
     """Takes spans and sends them (`gateway.telemetry.otlp`)."""
 
@@ -40,9 +44,13 @@ def is_installed() -> bool:
 
 
 def exporter(settings: Tracing | None, log: FilteringBoundLogger) -> Exporter | None:
-    """Return what sends traces as configured, if it is."""
+    """Return what sends traces as configured, if it is. Says so where the environment keeps OpenTelemetry from it: requests go before."""
     if settings is None:
         return None
     otlp: Any = import_module("gateway.telemetry.otlp")
-    found: Exporter = otlp.OtlpExporter(settings.otlp_endpoint, log)
+    try:
+        found: Exporter = otlp.OtlpExporter(settings.otlp_endpoint, log)
+    except ValueError:
+        log.warning("no traces are sent: OpenTelemetry does not take the limits of its queue", variables=QUEUE_VARIABLES)
+        return None
     return found

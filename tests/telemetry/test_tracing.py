@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 
+from gateway.config import Tracing
 from gateway.telemetry.spans import Sampler
-from gateway.telemetry.tracing import is_installed
+from gateway.telemetry.tracing import QUEUE_VARIABLES, exporter, is_installed
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
@@ -22,6 +24,16 @@ def test_a_trace_is_taken_where_OpenTelemetry_takes_it(share: float) -> None:
 
 def test_the_extra_is_found() -> None:
     assert is_installed()
+
+
+@pytest.mark.parametrize("variable", QUEUE_VARIABLES)
+def test_an_environment_that_OpenTelemetry_does_not_take_costs_the_traces_only(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "-1")
+    log = structlog.testing.CapturingLogger()
+    assert exporter(Tracing(otlp_endpoint="http://127.0.0.1:4318"), log) is None
+    [said] = log.calls
+    assert said.args == ("no traces are sent: OpenTelemetry does not take the limits of its queue",)
+    assert variable in said.kwargs["variables"]
 
 
 def test_all_of_the_gateway_is_loaded_without_OpenTelemetry() -> None:
