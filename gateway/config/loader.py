@@ -32,6 +32,7 @@ def load(path: Path, checks: Sequence[Check] = (), *, environ: Mapping[str, str]
     a fault at a key, what checks find there is not added.
     """
     root = compose(path, read_text(path))
+    _demand_text(path)
     converter = Converter(path.absolute().parent, environ)
     config = converter.convert(root)
     faults = [*converter.faults, *(fault for rule in RULES for fault in try_rule(rule, config))]
@@ -50,6 +51,14 @@ def read_partly(path: Path, *, environ: Mapping[str, str] = os.environ) -> Confi
     Whatever looks at a value that could not be read raises Unreadable. Raises ConfigError where the file is no YAML at all.
     """
     return Converter(path.absolute().parent, environ).convert(compose(path, read_text(path)))
+
+
+def _demand_text(path: Path) -> None:
+    """Refuse a path that no log line, status page or metric could name."""
+    try:
+        bytes(path.absolute()).decode()
+    except UnicodeDecodeError:
+        raise ConfigError([Fault((), "the path of this file is not UTF-8: rename it, or the folder", file=path)]) from None
 
 
 def _unknown(known: Iterable[Fault], found: Iterable[Fault]) -> list[Fault]:

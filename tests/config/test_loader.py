@@ -1,5 +1,6 @@
 """Loading: what checks of others get, and how their faults find their lines."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_paths_count_from_the_file_wherever_the_process_stands(files: Files, mon
     monkeypatch.chdir(files.folder)
     config = load(Path("gateway.yaml")).config
     assert config.alipayplus.signing.private_keys["1"].file == files.folder / "keys/mpp-1.pem"
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/gateway.yaml", b"caf\xe9.yaml"])
+def test_E1_a_path_that_is_not_UTF_8_is_refused(files: Files, name: bytes) -> None:
+    file = files.folder / os.fsdecode(name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(files.text())
+    with pytest.raises(ConfigError, match="the path of this file is not UTF-8"):
+        load(file)
 
 
 def test_the_environment_is_that_of_the_process_by_default(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
