@@ -71,12 +71,12 @@ def _content(file: Path, name: str) -> str:
             raise _Unresolved(f"${{file:{name}}}: there is no such file")
         with file.open("rb") as stream:
             data = stream.read(FILE_MAX + 1)
+        if len(data) > FILE_MAX:
+            raise _Unresolved(f"${{file:{name}}}: the file is larger than 64 KiB")
         text = data.decode()
     except UnicodeDecodeError:
         raise _Unresolved(f"${{file:{name}}}: the file is not UTF-8 text") from None  # the error holds the file's bytes
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a valid path"
         raise _Unresolved(f"${{file:{name}}}: {reason}") from None
-    if len(data) > FILE_MAX:
-        raise _Unresolved(f"${{file:{name}}}: the file is larger than 64 KiB")
     return text.removesuffix("\n").removesuffix("\r")

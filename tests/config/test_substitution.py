@@ -49,6 +49,7 @@ def test_what_comes_out_is_not_looked_at_again(folder: Path) -> None:
         ("${file:secrets}", "${file:secrets}: there is no such file"),
         ("${file:/dev/zero}", "${file:/dev/zero}: there is no such file"),
         ("${file:big}", "${file:big}: the file is larger than 64 KiB"),
+        ("${file:big-cut-within-a-character}", "${file:big-cut-within-a-character}: the file is larger than 64 KiB"),
         ("${file:binary}", "${file:binary}: the file is not UTF-8 text"),
         ("${NOPE}", "write ${env:NAME} or ${file:PATH}, or $${ for the two characters themselves"),
         ("${env:}", "write ${env:NAME} or ${file:PATH}, or $${ for the two characters themselves"),
@@ -58,6 +59,7 @@ def test_what_comes_out_is_not_looked_at_again(folder: Path) -> None:
 )
 def test_E1_what_cannot_be_resolved_is_a_problem(folder: Path, text: str, problem: str) -> None:
     (folder / "big").write_bytes(b"x" * (FILE_MAX + 1))
+    (folder / "big-cut-within-a-character").write_bytes("é".encode() * FILE_MAX)
     (folder / "binary").write_bytes(b"\xff\xfe")
     assert resolve(text, folder, {"X": "1"}).problems == (problem,)
 
