@@ -62,7 +62,15 @@ def _source(kind: str | None, name: str, directory: Path, environ: Mapping[str, 
         return _content(directory / name, name)
     if name not in environ:
         raise _Unresolved(f"the environment has no variable {name}")
-    return environ[name]
+    return _decoded(environ[name], name)
+
+
+def _decoded(text: str, variable: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps such bytes as surrogates; the error holds the text
+        raise _Unresolved(f"the environment's variable {variable} is not UTF-8 text") from None
+    return text
 
 
 def _content(file: Path, name: str) -> str:

@@ -45,6 +45,7 @@ def test_what_comes_out_is_not_looked_at_again(folder: Path) -> None:
     ("text", "problem"),
     [
         ("${env:NOPE}", "the environment has no variable NOPE"),
+        ("${env:BINARY}", "the environment's variable BINARY is not UTF-8 text"),
         ("${file:nope}", "${file:nope}: there is no such file"),
         ("${file:secrets}", "${file:secrets}: there is no such file"),
         ("${file:/dev/zero}", "${file:/dev/zero}: there is no such file"),
@@ -61,7 +62,7 @@ def test_E1_what_cannot_be_resolved_is_a_problem(folder: Path, text: str, proble
     (folder / "big").write_bytes(b"x" * (FILE_MAX + 1))
     (folder / "big-cut-within-a-character").write_bytes("é".encode() * FILE_MAX)
     (folder / "binary").write_bytes(b"\xff\xfe")
-    assert resolve(text, folder, {"X": "1"}).problems == (problem,)
+    assert resolve(text, folder, {"X": "1", "BINARY": os.fsdecode(b"p\xe4ssword")}).problems == (problem,)
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
