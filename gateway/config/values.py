@@ -78,10 +78,10 @@ class Size(int):
 
 
 class Share(float):
-    """A part of a whole, from 0 to 1; written as a decimal number such as `0.2`."""
+    """A part of a whole, from 0 to 1; written as a decimal number such as `0.2`. Tools that write YAML make `5e-05` of small ones."""
 
     __slots__ = ()
-    PATTERN: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?"
+    PATTERN: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?|[1-9](?:\.[0-9])?e-0[56]"
     RIGHT: ClassVar[str] = "a number from 0 to 1 with at most six decimals, such as 0.2"
 
     @classmethod

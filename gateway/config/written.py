@@ -36,9 +36,4 @@ def plain(value: Any) -> Any:
 
 
 def _number(value: Share | Workers) -> float | int | str:
-    return _decimal(float(value)) if isinstance(value, Share) else int(value) or str(value)
-
-
-def _decimal(share: float) -> float | str:
-    """Write a small one as text: as a number it would be `5.0e-05`, which the file does not know."""
-    return f"{share:.6f}".rstrip("0") if "e" in repr(share) else share
+    return float(value) if isinstance(value, Share) else int(value) or str(value)

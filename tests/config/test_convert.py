@@ -52,6 +52,11 @@ def test_a_list_may_be_written_as_its_only_element(files: Files) -> None:
     assert _config(files, alipayplus__host="[https://a, https://b:8443]").alipayplus.host == ("https://a", "https://b:8443")
 
 
+@pytest.mark.parametrize(("raw", "share"), [("5e-05", 0.00005), ("1.2e-05", 0.000012), ("1e-06", 0.000001), ("'5e-05'", 0.00005)])
+def test_a_small_share_may_stand_as_Helm_writes_it(files: Files, raw: str, share: float) -> None:
+    assert _config(files, telemetry__log__sample=raw).telemetry.log.sample == share
+
+
 def test_a_private_key_may_have_a_password(files: Files) -> None:
     keys = '{"1": {file: a.pem, password: "${env:PASSWORD}"}, "2": b.pem}'
     private_keys = _config(files, alipayplus__signing__private_keys=keys).alipayplus.signing.private_keys
