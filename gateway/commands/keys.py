@@ -66,6 +66,8 @@ def generate(args: argparse.Namespace) -> int:
     for file in pair.files:
         if os.path.lexists(file):
             return refuse(f"{file} exists already and is not overwritten", FAILED)
+    if os.path.lexists(directory) and not directory.is_dir():
+        return refuse(f"{directory}: Not a directory", FAILED)
     key = generate_private_key(args.bits)
     mate = VerificationKey.of(key.public_key())
     try:

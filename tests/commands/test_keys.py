@@ -91,6 +91,12 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(command: Command, tmp_pa
     assert done.err == f"gateway: {tmp_path / 'file' / 'keys'}: Not a directory\n"
 
 
+def test_a_file_in_place_of_the_folder_is_one_clear_line(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert command("keys generate", file) == Outcome(1, "", f"gateway: {file}: Not a directory\n")
+
+
 def test_a_name_that_is_too_long_is_one_clear_line(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / ("a" * 300)
     assert command("keys generate", folder) == Outcome(1, "", f"gateway: {folder}: File name too long\n")
