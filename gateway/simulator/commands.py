@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     simulate.add_argument("--fast", action="store_true", help="for load tests: verify and keep nothing, one answer, no scripts")
     _add_port_base(simulate)
-    simulate.set_defaults(func=lambda options: _exit_code(_simulate(options)))
+    simulate.set_defaults(func=partial(_run_simulator, simulate))
     shown = subparsers.add_parser(
         "demo",
         help="one SDK request through a gateway and simulated peers, step by step",
@@ -56,6 +57,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     shown.add_argument("--once", action="store_true", help="end after the sample")
     _add_port_base(shown)
     shown.set_defaults(func=lambda options: _exit_code(demo.run(_ports(options), once=options.once)))
+
+
+def _run_simulator(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if options.config and (options.dir or options.port_base):
+        parser.error("with -c, folder and ports are those of the configuration: leave --dir and --port-base out")
+    if (options.api or options.make_keys) and not options.config:
+        parser.error("--api and --make-keys are of a configuration: add -c FILE")
+    return _exit_code(_simulate(options))
 
 
 def _add_port_base(parser: argparse.ArgumentParser) -> None:
@@ -91,8 +100,6 @@ def _exit_code(work: "demo.Work") -> int:
 
 
 async def _simulate(options: argparse.Namespace) -> int:
-    if (options.api or options.make_keys) and not options.config:
-        raise CannotStart("--api and --make-keys are of a configuration: add -c FILE")
     if options.make_keys:
         return _make_keys(options.config)
     if options.config:
@@ -115,8 +122,6 @@ def _make_keys(path: Path) -> int:
 
 @asynccontextmanager
 async def _playing(options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
-    if options.dir or options.port_base:
-        raise CannotStart("with -c, folder and ports are those of the configuration: leave --dir and --port-base out")
     setup = setup_for(load(options.config).config, fast=options.fast, api=options.api)
     async with Peers(setup):
         places = setup.places
