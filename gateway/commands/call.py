@@ -115,6 +115,8 @@ def _failure(error: Exception, place: str, timeout: float) -> str:
             return f"{place} did not answer within {timeout:g} s"
         case ssl.SSLCertVerificationError():
             return f"the certificate of {place} is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"no TLS with {place} ({error.reason or error.strerror}): is it http://?"
         case HTTPException():
             return f"{place} answered something that is not HTTP, or cut it off ({type(error).__name__})"
         case OSError():

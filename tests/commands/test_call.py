@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import struct
@@ -237,6 +238,20 @@ def test_an_unknown_host_is_one_clear_line(command: Command) -> None:
     done = command("call http://gateway.invalid")
     assert done.code == 1
     assert done.err.startswith("gateway: no connection to gateway.invalid: ")
+
+
+async def test_https_where_http_is_served_is_one_clear_line(call_: Call) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            await reader.read(1)
+            writer.write(answer(b"", "400 Bad Request"))
+            await writer.drain()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        done = await call_(f"https://{place}", "--timeout", 10)
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(rf"gateway: no TLS with {place} \([A-Z_]+\): is it http://\?\n", done.err)
 
 
 async def test_tls_is_verified(call_: Call, tmp_path: Path) -> None:
