@@ -130,7 +130,9 @@ def _pid_file(config: Config) -> Path:
     except Unreadable:
         file = None
     if not isinstance(file, Path):
-        raise CannotTell("server.pid_file: write where the running gateway keeps its process id", INVALID)
+        raise CannotTell(
+            "server.pid_file does not say where the running gateway keeps its process id: set it, or signal the process yourself", INVALID
+        )
     return file
 
 

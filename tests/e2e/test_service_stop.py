@@ -165,7 +165,10 @@ async def test_the_commands_on_a_broken_file(start: Any, run_gateway: Any) -> No
     assert (await run_gateway("stop", "-c", path))[0] == 3
     gateway.config.write_text("server: {}")
     code, _, err = await run_gateway("stop", "-c", path)
-    assert (code, err) == (3, "gateway: server.pid_file: write where the running gateway keeps its process id\n")
+    assert (code, err) == (
+        3,
+        "gateway: server.pid_file does not say where the running gateway keeps its process id: set it, or signal the process yourself\n",
+    )
 
 
 @pytest.fixture
