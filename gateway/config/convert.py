@@ -123,7 +123,7 @@ class Converter:
             return self._fault(path, "empty: write at least one element")
         values = tuple(self._value(item, element, (*path, index)) for index, item in enumerate(node.value))
         self._distinct(values, shape, path)
-        return values
+        return values if element.is_section or all(value is not INVALID for value in values) else INVALID
 
     def _distinct(self, values: tuple[Any, ...], shape: Shape, path: KeyPath) -> None:
         rule = shape.rule(Distinct)

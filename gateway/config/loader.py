@@ -27,18 +27,16 @@ class Loaded:
 def load(path: Path, checks: Sequence[Check] = (), *, environ: Mapping[str, str] = os.environ) -> Loaded:
     """Read and check a configuration file; raises ConfigError with every fault, in the order of the file, each with its line.
 
-    `checks` are further checks that need more than the file (keys, certificates). They run when every value could be read, also where
-    rules between keys are broken: a check must be ready for a `key_version` that names no key, say. Where a rule has found
-    a fault at a key, what checks find there is not added.
+    `checks` are further checks that need more than the file (keys, certificates). They run in any case: a check must be ready for a
+    `key_version` that names no key, say, and one that comes to a value that could not be read is left there. Where a rule has found a fault
+    at a key, what checks find there is not added.
     """
     root = compose(path, read_text(path))
     _demand_text(path)
     converter = Converter(path.absolute().parent, environ)
     config = converter.convert(root)
-    faults = [*converter.faults, *(fault for rule in RULES for fault in try_rule(rule, config))]
-    if not converter.faults:
-        faults += check_permissions(config)
-        faults += _unknown(faults, (fault for check in checks for fault in check(config)))
+    faults = [*converter.faults, *(fault for rule in (*RULES, check_permissions) for fault in try_rule(rule, config))]
+    faults += _unknown(faults, (fault for check in checks for fault in try_rule(check, config)))
     located = _located(faults, path, converter.line)
     if not all(fault.warning for fault in located):
         raise ConfigError(located)

@@ -35,10 +35,10 @@ def test_check_prints_warnings_to_standard_error(files: Files, capsys: pytest.Ca
 @pytest.mark.parametrize("command", [commands.check, commands.show])
 def test_E1_every_fault_is_a_line_and_the_exit_code_3(files: Files, capsys: pytest.CaptureFixture[str], command: type) -> None:
     files.file.write_text(files.text(alipayplus__timeout="5s", session__forward__url="x"))
-    assert command(files.file, [lambda _: [Fault((), "not asked")]]) == 3
+    assert command(files.file, [lambda _: [Fault(("alipayplus", "signing"), "found")]]) == 3
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split(": ")[1] for line in err.splitlines()] == ["session.forward.url", "alipayplus.timeout"]
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["session.forward.url", "alipayplus.signing", "alipayplus.timeout"]
     assert all(line.startswith(f"{files.file}:") for line in err.splitlines())
 
 
