@@ -56,7 +56,7 @@ class HeldPeer:
 
 @dataclass
 class Asked:
-    """One check: its token, when it began, and the task."""
+    """One check: its token, when it began or the call began that it may share, and the task."""
 
     token: str
     at: float
@@ -97,7 +97,8 @@ class Interleavings(RuleBasedStateMachine):
     def ask(self, token: str, *, has_place: bool) -> None:
         self.peer.has_place = has_place
         check = self.sessions.check([(b"authorization", token.encode())], request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
-        self.asked.append(Asked(token, self.clock.now, self.loop.create_task(check)))
+        shared = [came for called, came, _ in self.peer.calls if called == token]
+        self.asked.append(Asked(token, min([self.clock.now, *shared]), self.loop.create_task(check)))
         self.turn()
 
     @precondition(lambda self: self.peer.calls)
