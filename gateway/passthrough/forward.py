@@ -104,7 +104,6 @@ class Forward:
             self._break_off(error)
         finally:
             self._upstream = None
-            connection.deadline.clear()
             self._way.upstream.release(lease, self._outcome)
         return True
 

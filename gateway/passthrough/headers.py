@@ -199,7 +199,7 @@ def for_client(head: Head, rules: HeaderRules, *, request_id: bytes | None = Non
         dropped = dropped if _NO_FIELDS.issuperset(named) else dropped.union(named)
     kept = compress(head.lines, map(not_, map(dropped.__contains__, names)))
     block = rules.apply(b"\r\n".join([b"", *kept]))
-    has_id = request_id is None or (_REQUEST_ID in names and _REQUEST_ID not in dropped)
+    has_id = _REQUEST_ID in names and _REQUEST_ID not in dropped
     return b"".join((block, b"" if request_id is None or has_id else b"\r\nX-Request-Id: " + request_id, _upgrade(upgrade)))
 
 

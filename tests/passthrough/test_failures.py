@@ -338,3 +338,22 @@ async def test_a_get_is_not_sent_for_ever(start_rig: StartRig, start_peer: Start
     client = await rig.connect(GET)
     assert failure(await client.until(b"}")) == (502, b"UPSTREAM_CONNECTION_LOST")
     assert len(peer.calls) == 2
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="error") == 2
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n", id="D2-interim"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", id="D2-body"),
+    ],
+)
+async def test_a_get_is_not_sent_again_when_the_client_has_seen_some_of_an_answer(
+    start_rig: StartRig, start_peer: StartPeer, begun: bytes
+) -> None:
+    peer = await start_peer(answering(begun, keeps=False))
+    rig = await start_rig(peer.url)
+    client = await rig.connect(GET)
+    assert (await client.head()).startswith(begun[:13])
+    await rig.ended()
+    assert len(peer.calls) == 1
