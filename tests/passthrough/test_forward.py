@@ -365,6 +365,14 @@ async def test_an_answer_that_comes_instead_of_a_100_is_not_cut_because_no_body_
     assert line.get("reason") is None
 
 
+async def test_a_connection_that_waits_keeps_nothing_of_its_last_request(start_rig: StartRig, start_peer: StartPeer) -> None:
+    rig = await start_rig((await start_peer(answering(b"HTTP/1.1 204 No Content\r\n\r\n"))).url)
+    client = await rig.connect(GET)
+    await client.head()
+    await rig.ended()
+    assert [connection.on_lost for connection in rig.edge.connections] == [None]
+
+
 # Answers while the request is still coming.
 
 

@@ -131,6 +131,7 @@ async def test_D7_a_client_that_closes_closes_the_upstream(start_rig: StartRig, 
     await asyncio.wait_for(ended.wait(), 5)
     (line,) = await rig.ended()
     assert line["reason"] == "client closed"
+    assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="ok") == 1
 
 
 async def test_D7_an_upstream_that_closes_closes_the_client(start_rig: StartRig, start_peer: StartPeer) -> None:

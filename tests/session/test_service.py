@@ -246,7 +246,8 @@ async def test_what_is_under_way_at_the_end_is_unavailable(start: StartSessions,
     tasks = gateway.several(2)
     await auth.arrived.get()
     await gateway.sessions.close()
-    assert {check.outcome for check in await asyncio.gather(*tasks)} == {"unavailable"}
+    checks = await asyncio.gather(*tasks)
+    assert {(check.outcome, check.reason) for check in checks} == {("unavailable", "the gateway is closing")}
     assert (await gateway.bearer()).outcome == "unavailable"
 
 
