@@ -257,6 +257,24 @@ async def test_each_piece_of_an_answer_is_passed_on_at_once(start_rig: StartRig,
     assert await client.until(b"0\r\n\r\n") == b"0\r\n\r\n"
 
 
+async def test_D4_nothing_more_is_taken_from_the_upstream_while_the_client_is_slow(start_rig: StartRig, start_peer: StartPeer) -> None:
+    size = 20_000_000
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(GET)
+    await client.head()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    [upstream] = rig.pools["wallet"]._open
+    await until(lambda: not upstream.transport.is_reading() and not upstream._parser.chunks)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert len(await client.read(size)) == size
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 6", b"Transfer-Encoding: chunked"])
 async def test_each_piece_of_a_request_is_passed_on_at_once(start_rig: StartRig, start_peer: StartPeer, framing: bytes) -> None:
     seen: asyncio.Queue[bytes] = asyncio.Queue()
@@ -394,13 +412,19 @@ async def test_an_answer_may_come_while_the_request_is_still_coming(start_rig: S
         assert await client.until(piece) == piece
 
 
-async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig: StartRig, start_peer: StartPeer) -> None:
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig: StartRig, start_peer: StartPeer, expect: bytes) -> None:
     async def script(call: Call) -> None:
         await call.read_head()
+        call.write(b"HTTP/1.1 100 Continue\r\n\r\n" if expect else b"")
+        await call.read(1000)
         call.write(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig")
 
     rig = await start_rig((await start_peer(script)).url)
-    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\n" + expect + b"Content-Length: 100000\r\n\r\n")
+    if expect:
+        assert await client.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(b"x" * 1000)
     head = await client.head()
     assert head.startswith(b"HTTP/1.1 413 Too Large\r\n")
     assert b"Connection: close\r\n" in head
@@ -408,4 +432,33 @@ async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig
     client.send(b"x" * 99000)
     assert await client.rest() == b""
     (line,) = await rig.ended()
-    assert (line["status"], line.get("reason")) == (413, None)
+    assert (line["status"], line.get("reason"), line["bytes_in"]) == (413, None, 100_000), "read away"
+
+
+async def test_a_body_that_is_refused_goes_no_further(start_rig: StartRig, start_peer: StartPeer) -> None:
+    go_on, behind = asyncio.Event(), asyncio.Queue[bytes]()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nb")
+        await go_on.wait()
+        call.write(b"ig")
+        behind.put_nowait(await call.read_to_end())
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    await client.head()
+    client.send(b"x" * 10)
+    [connection] = rig.edge.connections
+    await until(lambda: connection._request is not None and connection._request.content.total_bytes == 10)
+    go_on.set()
+    assert await client.read(3) == b"big"
+    assert await asyncio.wait_for(behind.get(), 5) == b""
+
+
+async def test_F1_an_answer_during_a_drain_says_that_the_connection_ends(start_rig: StartRig, start_peer: StartPeer) -> None:
+    rig = await start_rig((await start_peer(answering(b"HTTP/1.1 204 No Content\r\n\r\n"))).url)
+    rig.front.draining = True
+    client = await rig.connect(GET)
+    assert b"\r\nConnection: close\r\n" in await client.head()
+    assert await client.rest() == b""
