@@ -296,6 +296,28 @@ async def test_a_string_of_almost_1_mib_goes_through_unchanged(gateway: Any) -> 
     assert reply.body.endswith(b'"proxyResponseData":%b}' % data)
 
 
+async def test_a_bug_is_an_unknown_outcome_and_says_nothing_of_itself(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_body: bytes) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("gateway.sdkproxy.handler.decode_request", broken)
+    reply = await gateway.post()
+    assert (reply.status, reply.json["resultCode"], reply.json["resultStatus"]) == (500, "INTERNAL_ERROR", "U")
+    assert b"secret" not in reply.body
+    assert gateway.results("INTERNAL_ERROR", "U", "gateway", scene="none") == 1
+
+
+async def test_A11_an_app_that_leaves_in_its_body_has_sent_nothing(gateway: Any) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(f"{HEAD}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+    await gateway.parts.front.idle.wait()
+    [line] = gateway.lines()
+    assert (line["result_code"], line["sent"], line["reason"]) == ("REQUEST_MALFORMED", "not_sent", "client_abort")
+    assert gateway.results("REQUEST_MALFORMED", "F", "gateway", scene="none") == 1
+
+
 async def test_A12_an_app_that_leaves_does_not_undo_its_call(gateway: Any) -> None:
     gateway.sim.alipayplus.script(Behaviour(hold=True))
     body = b'{"proxyRequestHeader":"","proxyRequestData":""}'
@@ -322,3 +344,11 @@ async def test_a_scene_of_any_spelling_is_no_reason_to_refuse(gateway: Any, scen
     reply = await gateway.post(json.dumps({"scene": scene, "proxyRequestHeader": "", "proxyRequestData": ""}).encode())
     assert reply.status == 200
     assert gateway.results("SUCCESS", "S", "alipayplus", scene="other") == 1
+
+
+@pytest.mark.parametrize(
+    "scene", ["PROXY_SCENE_MINIPROGRAM", "PROXY_SCENE_PAY", "PROXY_SCENE_AC", "IAPProxySceneMiniProgram", "IAPProxyScenePay"]
+)
+async def test_a_scene_of_the_specification_is_counted_by_its_name(gateway: Any, scene: str) -> None:
+    await gateway.post(json.dumps({"scene": scene, "proxyRequestHeader": "", "proxyRequestData": ""}).encode())
+    assert gateway.results("SUCCESS", "S", "alipayplus", scene=scene) == 1
