@@ -43,8 +43,6 @@ def keep_for(verdict: Verdict, answer: Answer, *, ttl: float, negative_ttl: floa
     if verdict.outcome == "unavailable":
         return 0.0
     configured = ttl if verdict.outcome == "valid" else negative_ttl
-    if configured <= 0:
-        return 0.0
     allowed = lifetime(answer)
     times = [configured] if allowed is None else [configured, allowed]
     if verdict.expires_at is not None:

@@ -69,7 +69,7 @@ async def test_A18_methods_outside_the_field_share_one_label(gateway: Any, metho
     [
         pytest.param({"Content-Type": "text/plain"}, id="text"),
         pytest.param({"Content-Type": "application/json; charset=iso-8859-1"}, id="charset"),
-        pytest.param({"Content-Type": "application/octet-stream"}, id="none"),
+        pytest.param({"Content-Type": "application/octet-stream"}, id="binary"),
         pytest.param({**JSON, "Content-Encoding": "gzip"}, id="A13-gzip"),
         pytest.param({**JSON, "Content-Encoding": "br"}, id="A13-br"),
         pytest.param({**JSON, "Content-Encoding": "identity, gzip"}, id="A13-list"),
@@ -78,6 +78,11 @@ async def test_A18_methods_outside_the_field_share_one_label(gateway: Any, metho
 async def test_other_media_types_and_codings_are_unsupported(gateway: Any, headers: dict[str, str]) -> None:
     refused(await gateway.post(headers={**headers, **LOGIN}), "UNSUPPORTED_MEDIA_TYPE", 415)
     await untouched(gateway)
+
+
+async def test_no_media_type_is_unsupported(gateway: Any) -> None:
+    raw = await gateway.raw(f"POST {PATH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert raw.startswith(b"HTTP/1.1 415 ")
 
 
 async def test_A6_a_declared_length_over_max_body_is_refused_before_the_session(start: Any) -> None:
