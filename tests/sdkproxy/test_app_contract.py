@@ -39,6 +39,8 @@ async def test_other_paths_below_the_prefix_are_not_found(gateway: Any, path: st
     refused(await gateway.post(path=path), "NOT_FOUND", 404)
     await untouched(gateway)
     assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="404") == 1
+    [line] = gateway.lines()
+    assert "path" not in line
 
 
 @pytest.mark.parametrize("path", ["/", "/alipayplusx", "/Alipayplus/v1/sdkProxy", "/metrics", "/readyz"])
