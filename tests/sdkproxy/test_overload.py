@@ -448,7 +448,7 @@ async def test_a_call_is_nothing_to_do_while_it_waits_for_the_rest_of_its_body(g
     client.send(request[-10:])
     await until(lambda: shedder._in_hand > 0)
     assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
-    assert shedder._in_hand == 0
+    assert (shedder._in_hand, shedder._promised) == (0, 0)
 
 
 async def test_of_a_client_that_leaves_before_its_body_is_whole_nothing_is_left_to_do(gateway: Any, client: _Client) -> None:
