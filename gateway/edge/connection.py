@@ -323,7 +323,7 @@ class Connection(BaseProtocol):
         super().connection_lost(exc)
         self._parser = None
         if self._request is not None:
-            self._request.content.set_exception(exc or ConnectionResetError("Connection lost"))
+            self._request.content.set_exception(ConnectionResetError("Connection lost"))  # whatever `exc` is, as a fault of TLS
         self._incoming.close()
         self._edge.closed(self)
         if self.on_lost is not None:

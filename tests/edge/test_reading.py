@@ -3,9 +3,11 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,3 +136,26 @@ def test_requests_are_answered_alike_when_they_come_byte_by_byte(last: tuple[byt
     parts = [WHOLE[0], WHOLE[2], WHOLE[1], last]
     pieces = [(data[at : at + 1], rests) for data, _ in parts for at in range(len(data))]
     assert asyncio.run(answers(pieces)) == [answer for _, expected in parts for answer in expected]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"), [(PATH, 499, "client_abort"), (b"/elsewhere", 404, "no route")], ids=["read", "discarded"]
+)
+async def test_A11_a_connection_that_a_fault_of_TLS_ends_in_a_body_is_one_whose_client_left(path: bytes, status: int, reason: str) -> None:
+    metrics, lines, log = Metrics(), Lines(), structlog.testing.CapturingLogger()
+    recorder, loop = Recorder(metrics, lines), asyncio.get_running_loop()
+    front = Front("/alipayplus", echo, recorder, metrics, log)
+    edge = EdgeServer(front.handle, ServerLimits(2048, 10, 10), recorder, metrics, front.unknown_method(unknown), turns=Turns(loop))
+    connection, client = Connection(edge), Client()
+    connection.connection_made(client)
+    serving = connection._task
+    assert serving is not None
+    connection.data_received(post(path, b"x" * 900)[:-800])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert front.in_flight == 1
+    client.close()
+    connection.connection_lost(ssl.SSLError(1, "wrong version number"))
+    await asyncio.wait_for(serving, 10)
+    assert [(line["status"], line["reason"]) for line in lines.lines] == [(status, reason)]
+    assert log.calls == []
