@@ -273,7 +273,7 @@ class Front:
     async def _send(self, request: Request, exchange: Exchange, answer: Reply) -> None:
         connection = request.connection
         refused_unread = not request.content.is_eof()
-        unasked = refused_unread and expects_continue(request) and not connection.is_asked
+        unasked = refused_unread and expects_continue(request) and not (connection.is_asked or request.content.total_bytes)
         answer.close = answer.close or self.draining or unasked or connection.is_last
         exchange.status = answer.status
         try:

@@ -232,6 +232,17 @@ async def test_A16_a_refusal_comes_without_100_and_closes(start_edge: Any) -> No
     assert (status, headers["connection"], body["resultCode"]) == (404, "close", "NOT_FOUND")
 
 
+async def test_A16_a_body_that_comes_without_being_asked_for_is_read_away_after_a_refusal(start_edge: Any) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\nExpect: 100-continue\r\n\r\n" + b"x" * 100)
+    assert b" 404 " in await reader.readuntil(b"}")
+    writer.write(b"x" * 59_900 + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
+    assert [line["bytes_in"] for line in edge.lines.lines] == [60_000, 0]
+    writer.close()
+
+
 @pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH"])
 async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edge: Any, method: str) -> None:
     async def refuse(request: Request, exchange: Exchange) -> Answer:
