@@ -194,8 +194,8 @@ class Front:
 
     def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
-        asked = target.parse(request.raw_path, method=request.method, host=host)
         caller, trace = self._meet(request, exchange, host)
+        asked = target.parse(request.raw_path, method=request.method, host=host)
         return Arrival(asked, self._route(asked, request, exchange, host), caller, trace, self._is_draining)
 
     def _is_of_api(self, request: Request, exchange: Exchange) -> bool:

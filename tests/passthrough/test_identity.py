@@ -172,6 +172,15 @@ async def test_G1_a_trusted_proxy_says_who_is_calling(start_rig: StartRig, start
     assert fields(received, b"tracestate") == [(b"tracestate", b"a=1")]
 
 
+async def test_of_a_refused_target_too_a_trusted_proxy_says_whose_it_is(start_rig: StartRig, start_peer: StartPeer) -> None:
+    rig = await start_rig((await start_peer(noting)).url, trusted=["127.0.0.0/8", "10.0.0.0/8"])
+    head = await (await rig.connect(b"GET /a/../b HTTP/1.1\r\nHost: a\r\n" + FORWARDED + b"\r\n")).head()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nX-Request-Id: theirs-1\r\n" in head
+    (line,) = await rig.ended()
+    assert (line["client"], line["request_id"]) == ("6.6.6.6", "theirs-1")
+
+
 def _span(received: bytes) -> bytes:
     match = re.search(rb"traceparent: 00-[0-9a-f]{32}-([0-9a-f]{16})-", received)
     assert match
