@@ -11,6 +11,7 @@ import asyncio
 import select
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp.base_protocol import BaseProtocol
@@ -19,6 +20,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web import RequestPayloadError
 
 from gateway.edge.answer import failure_answer
+from gateway.edge.body import DISCARD_BYTES, DISCARD_SECONDS
 from gateway.edge.forwarded import unmapped
 from gateway.edge.incoming import Incoming, Message
 from gateway.edge.malformed import HeadRefused, failure_of
@@ -50,7 +52,7 @@ class Connection(BaseProtocol):
 
     __slots__ = (
         "_come", "_edge", "_ends", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall", "_task",
-        "_waiter",
+        "_thrown_away", "_waiter",
         "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
@@ -75,6 +77,7 @@ class Connection(BaseProtocol):
         self._request: Request | None = None  # in hand
         self._task: asyncio.Task[None] | None = None
         self._ends = False  # after the request in hand
+        self._thrown_away = 0  # bytes, behind the last answer
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
@@ -136,6 +139,7 @@ class Connection(BaseProtocol):
                 self._note_last()
                 if isinstance(request, Exception):
                     self._answer_refused(request)
+                    await self._read_away()
                     return
                 self._request = request
                 reply = await self._edge.handler(request)
@@ -148,6 +152,23 @@ class Connection(BaseProtocol):
             self._request = self._task = None
             if self.transport is not None:
                 self.transport.close()
+
+    async def _read_away(self) -> None:
+        """Throw away what still comes behind the last answer, so that the client sees that and not a reset: at most 2 s or 256 KiB."""
+        self._ends = True
+        if self.transport is None or self.transport.is_closing():
+            return
+        self.end_writing()
+        self.hear()
+        self._waiter = self._loop.create_future()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._waiter, DISCARD_SECONDS)
+        self._waiter = None
+
+    def _throw_away(self, size: int) -> None:
+        self._thrown_away += size
+        if self._thrown_away > DISCARD_BYTES:
+            self._wake()
 
     def _forget(self, request: Request) -> None:
         """Keep nothing of a request that is done while the next is awaited: with many connections the garbage collector looks at it all."""
@@ -247,6 +268,7 @@ class Connection(BaseProtocol):
     def _read(self, data: bytes) -> None:
         """Take the requests that begin in `data`."""
         if self._ends:
+            self._throw_away(len(data))
             return
         incoming = self._incoming
         begun = incoming.read(data, PIPELINED - len(self._queue))

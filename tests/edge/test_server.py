@@ -13,6 +13,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.request import Request
 from gateway.edge.server import ParserMissing, require_c_parser
 from gateway.errors import GatewayError
+from tests.upstream.peer import until
 
 PATH = b"/alipayplus/v1/sdkProxy"
 
@@ -230,6 +231,39 @@ async def test_A16_a_refusal_comes_without_100_and_closes(start_edge: Any) -> No
     raw = await edge.raw(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
     status, headers, body = failure(raw)
     assert (status, headers["connection"], body["resultCode"]) == (404, "close", "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000, b" 431 ", id="too_large"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nNo field\r\n\r\n" + b"x" * 200_000, b" 400 ", id="malformed"),
+    ],
+)
+async def test_what_comes_behind_a_head_that_is_refused_is_read_away(start_edge: Any, refused: bytes, status: bytes) -> None:
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(refused[:100_000])
+    assert status in await reader.readuntil(b"}")
+    writer.write(refused[100_000:])
+    await writer.drain()
+    assert await reader.read() == b""
+    writer.close()
+    await until(lambda: not edge.server.open)
+
+
+@pytest.mark.parametrize(
+    ("behind", "seconds"), [pytest.param(b"x" * 300_000, 60.0, id="256 KiB"), pytest.param(b"x", 0.05, id="2 s, shortened")]
+)
+async def test_no_more_than_that_is_read_away(start_edge: Any, monkeypatch: pytest.MonkeyPatch, behind: bytes, seconds: float) -> None:
+    monkeypatch.setattr("gateway.edge.connection.DISCARD_SECONDS", seconds)
+    edge = await start_edge()
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"GET / HTTP/1.1\r\nNo field\r\n\r\n")
+    assert b" 400 " in await reader.readuntil(b"}")
+    writer.write(behind)
+    await asyncio.wait_for(until(lambda: not edge.server.open), 10)
+    writer.close()
 
 
 async def test_A16_a_body_that_comes_without_being_asked_for_is_read_away_after_a_refusal(start_edge: Any) -> None:
