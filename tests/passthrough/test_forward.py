@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from gateway.edge.body import BodyTimeout
 from tests.passthrough.rig import GET, IMPATIENT, StartRig, answering, reading_all, route
 from tests.upstream.peer import Call, StartPeer, until
 
@@ -366,12 +367,20 @@ async def test_A16_our_own_refusal_comes_without_a_100(start_rig: StartRig, star
 async def test_an_answer_that_comes_instead_of_a_100_is_not_cut_because_no_body_follows(
     start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    has_stopped = asyncio.Event()
+
+    class Stopped(BodyTimeout):
+        def __init__(self, reason: str) -> None:
+            super().__init__(reason)
+            has_stopped.set()
+
     monkeypatch.setattr("gateway.passthrough.upload._FIRST_EXTRA", 0.0)
+    monkeypatch.setattr("gateway.passthrough.upload.BodyTimeout", Stopped)
 
     async def script(call: Call) -> None:
         await call.read_head()
         call.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        await asyncio.sleep(2 * IMPATIENT.body_idle_timeout)
+        await has_stopped.wait()
         call.write(b"2\r\nok\r\n0\r\n\r\n")
         await call.read_to_end()
 

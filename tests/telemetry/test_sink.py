@@ -18,33 +18,8 @@ def test_lines_arrive_whole_and_in_order() -> None:
         assert stream.read().splitlines() == [b"line %d" % number for number in range(100)]
 
 
-def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
-    read, write = os.pipe()
-    dropped: list[int] = []
-    sink = Sink(write, on_drop=dropped.append, limit=200_000)
-    for _ in range(1000):
-        sink.write([b"x" * 999 + b"\n"])
-    assert 0 < sum(dropped) < 1000
-    taken: list[bytes] = []
-
-    def take() -> None:
-        with os.fdopen(read, "rb") as stream:
-            taken.extend(stream.read().splitlines())
-
-    reader = threading.Thread(target=take)
-    reader.start()
-    sink.close()
-    os.close(write)
-    reader.join()
-    assert len(taken) + sum(dropped) == 1000
-
-
-def test_F5_a_pipe_that_another_process_has_set_to_be_non_blocking_loses_nothing() -> None:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    dropped: list[int] = []
-    sink = Sink(write, on_drop=dropped.append)
-    sink.write([b"%d %b\n" % (number, b"x" * 9000) for number in range(500)])
+def close_and_read(sink: Sink, read: int, write: int) -> list[bytes]:
+    """Close a sink and its pipe while a thread takes all that comes; return the lines."""
     taken: list[bytes] = []
 
     def take() -> None:
@@ -56,6 +31,27 @@ def test_F5_a_pipe_that_another_process_has_set_to_be_non_blocking_loses_nothing
     sink.close(timeout=60)
     os.close(write)
     reader.join()
+    return taken
+
+
+def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
+    read, write = os.pipe()
+    dropped: list[int] = []
+    sink = Sink(write, on_drop=dropped.append, limit=200_000)
+    for _ in range(1000):
+        sink.write([b"x" * 999 + b"\n"])
+    assert 0 < sum(dropped) < 1000
+    taken = close_and_read(sink, read, write)
+    assert len(taken) + sum(dropped) == 1000
+
+
+def test_F5_a_pipe_that_another_process_has_set_to_be_non_blocking_loses_nothing() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    dropped: list[int] = []
+    sink = Sink(write, on_drop=dropped.append)
+    sink.write([b"%d %b\n" % (number, b"x" * 9000) for number in range(500)])
+    taken = close_and_read(sink, read, write)
     assert dropped == []
     assert [line.partition(b" ")[0] for line in taken] == [b"%d" % number for number in range(500)]
 
