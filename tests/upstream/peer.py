@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.upstream import Connection
+from gateway.upstream.connection import BUFFER
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -152,3 +153,19 @@ class Peer:
 
 Connect = Callable[[Peer], "asyncio.Future[Connection]"]
 StartPeer = Callable[..., Awaitable[Peer]]
+
+
+async def taken_slowly(connection: Connection) -> bytes:
+    """Ask for a streamed answer and return its body, with no more of it held than is meant to be while it is not taken."""
+    connection.start("GET")
+    connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    connection.finish()
+    await connection.read_head()
+    received = []
+    for _ in range(20):
+        await until(lambda: not connection.transport.is_reading())
+        assert sum(map(len, connection._parser.chunks)) <= BUFFER
+        received.append(await connection.read_body())
+    while data := await connection.read_body():
+        received.append(data)
+    return b"".join(received)

@@ -11,11 +11,10 @@ import pytest
 from gateway.config.model import Tls
 from gateway.upstream import Answer, Connection, ConnectionLost, Endpoint, Unreachable, request_head
 from gateway.upstream.addresses import Address
-from gateway.upstream.connection import BUFFER
 from gateway.upstream.dial import Dialer
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer, until
+from tests.upstream.peer import Call, StartPeer, taken_slowly
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -195,18 +194,7 @@ class TestTls:
         peer = await start_peer(script, tls=server_pair.server_context())
         lost = asyncio.Event()
         connection = await Dialer(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting)).connect(10, lambda _: lost.set())
-        connection.start("GET")
-        connection.send(GET)
-        connection.finish()
-        await connection.read_head()
-        received = []
-        for _ in range(20):
-            await until(lambda: not connection.transport.is_reading())
-            assert sum(map(len, connection._parser.chunks)) <= BUFFER
-            received.append(await connection.read_body())
-        while data := await connection.read_body():
-            received.append(data)
-        assert b"".join(received) == body
+        assert await taken_slowly(connection) == body
         connection.abort()
         await lost.wait()
 

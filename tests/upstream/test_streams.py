@@ -14,8 +14,7 @@ from gateway.upstream import (
     UpstreamError,
     request_head,
 )
-from gateway.upstream.connection import BUFFER
-from tests.upstream.peer import Call, Connect, StartPeer, until
+from tests.upstream.peer import Call, Connect, StartPeer, taken_slowly, until
 
 HEAD = request_head("POST", b"/a?b", [(b"Host", b"peer"), (b"Content-Length", b"5")])
 GET = request_head("GET", b"/a?b", [(b"Host", b"peer")])
@@ -55,18 +54,7 @@ async def test_D4_a_slow_reader_stops_the_peer(start_peer: StartPeer, connect: C
         await call.read_to_end()
 
     connection = await connect(await start_peer(script))
-    connection.start("GET")
-    connection.send(GET)
-    connection.finish()
-    await connection.read_head()
-    received = []
-    for _ in range(20):
-        await until(lambda: not connection.transport.is_reading())
-        assert sum(map(len, connection._parser.chunks)) <= BUFFER
-        received.append(await connection.read_body())
-    while data := await connection.read_body():
-        received.append(data)
-    assert b"".join(received) == body
+    assert await taken_slowly(connection) == body
     assert connection.reusable
 
 
