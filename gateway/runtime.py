@@ -135,7 +135,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             metrics,
             logs.log,
             sdk_target=sdk.target,
-            check_sdk=sdk.check_head,
+            takes_sdk=sdk.takes,
+            header_size=config.server.limits.header_size,
             shedder=shedder,
             api=Passthrough(
                 ways,

@@ -246,20 +246,26 @@ class Connection(BaseProtocol):
         if data:  # else reading goes on after a pause
             self.heard_at = self._loop.time()
         if self._come:
-            data, self._come = self._come + data, b""
+            self._come += data
+            self.go_on()
         elif self._edge.is_shedding and self._awaits_request():
             self._come = data
             self._edge.put_off(self)
-            return
-        self._read(data)
+        else:
+            self._read(data)
 
     def go_on(self) -> None:
-        """Read what was put off, if that has not been done. A failure of our own ends the connection, as it does where the loop calls."""
+        """Read what was put off, if that has not been done, or have it refused unread.
+
+        A failure of our own ends the connection, as it does where the loop calls.
+        """
         data, self._come = self._come, b""
         if not data:
             return
-        self.waited = self._loop.time() - self.heard_at
         try:
+            if self._refuse_at_once(data):
+                return
+            self.waited = self._loop.time() - self.heard_at
             self._read(data)
         except Exception as error:  # noqa: BLE001  the others go on
             self._loop.call_exception_handler({"message": "reading a request failed", "exception": error, "protocol": self})
@@ -293,30 +299,22 @@ class Connection(BaseProtocol):
         is_first = not self._queue
         for one in begun:
             self._queue.append(one if isinstance(one, Exception) else Request.of(*one, self))
-        if self._edge.is_shedding and self._refuse_at_once():
-            return
         if is_first and self._waiter is not None:
             self._edge.turns.begin(self._begin)
         if len(self._queue) >= PIPELINED and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
-    def _refuse_at_once(self) -> bool:
-        """Have the request that has come refused, if that can be done here: it is whole, nothing else is in hand, the client not slow."""
-        request, transport = self._queue[-1], self.transport
-        if len(self._queue) > 1 or self._waiter is None or isinstance(request, Exception) or not request.content.is_eof():
+    def _refuse_at_once(self, data: bytes) -> bool:
+        """Have what has come refused, if that can be told without the parser: nothing else is in hand, and the client is not slow."""
+        transport = self.transport
+        if transport is None or self._paused or self._ends or not self._awaits_request() or not self._incoming.is_between:
             return False
-        if transport is None or self._paused or self._incoming.is_over or self._ends:
-            return False
-        refusal = self._edge.refuse(request)
+        refusal = self._edge.refuse(self, data)
         if refusal is None:
             return False
-        answer, held = refusal
-        self._edge.write_soon(transport, answer)
-        self._queue.clear()
-        self._incoming.forget(request.content)
-        self.waited = 0.0
-        self._make_room()
-        self._edge.hold(self, held)
+        self._edge.write_soon(transport, refusal)
+        if refusal.held:
+            self._edge.hold(self, refusal.held)
         return True
 
     def hold(self) -> None:

@@ -16,12 +16,14 @@ from structlog.typing import FilteringBoundLogger
 from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, Reply, failure_answer, overloaded_answer
 from gateway.edge.body import ClientLeft, discard_body
-from gateway.edge.connection import SLOW_READER, UNIX
+from gateway.edge.connection import SLOW_READER, UNIX, Connection
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder, SdkRecord
-from gateway.edge.forwarded import Caller, Trace, TrustedProxies
+from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
 from gateway.edge.malformed import UnknownMethod
+from gateway.edge.plain import END_OF_HEAD, PlainRequest, plain_request
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
+from gateway.edge.server import Refusal
 from gateway.edge.shedding import LATE, Shedder, Work
 from gateway.edge.strictness import check_framing
 from gateway.edge.target import Target
@@ -30,6 +32,9 @@ from gateway.telemetry.metrics import Metrics
 
 PATH_LOGGED: Final = 1024  # characters
 _REJECTED: Final = {"REQUEST_TOO_LARGE": "body_too_large", "REQUEST_TIMEOUT": "body_timeout"}
+
+_REFUSED: Final = SdkRecord()
+_REFUSED.note_failure(OVERLOADED)
 
 Handler = Callable[[Request, Exchange], Awaitable[Reply]]
 SdkHandler = Handler
@@ -52,8 +57,8 @@ class Front:
     """Handles each request of the public listeners: `sdk` gets what lies below `prefix`, `api` what one of the `routes` takes.
 
     `sdk_target` is the target of the SDK's one resource: most requests are for it, and they need no more of routing than that it is exactly
-    this. `check_sdk` looks at the head of a request for it and tells how large its body may be; with it and `shedder` such requests may be
-    refused before anything else is begun for them.
+    this. `takes_sdk` tells of the type (in lower case) and the size of a body whether it may be one for that. With `shedder` requests may
+    be refused before anything else is begun for them; those with heads of more than `header_size` bytes are not.
     """
 
     def __init__(
@@ -65,7 +70,8 @@ class Front:
         log: FilteringBoundLogger,
         *,
         sdk_target: str | None = None,
-        check_sdk: Callable[[Request], int] = lambda _: 0,
+        takes_sdk: Callable[[str, int], bool] = lambda _type, _size: True,
+        header_size: int = 16 * 1024,
         shedder: Shedder | None = None,
         api: ApiHandler | None = None,
         routes: RouteTable | None = None,
@@ -74,7 +80,9 @@ class Front:
         self._routes = routes or RouteTable((), prefix)
         self._sdk = sdk
         self._sdk_target = sdk_target
-        self._check_sdk = check_sdk
+        self._sdk_line = f"POST {sdk_target or ''} ".encode()
+        self._takes_sdk = takes_sdk
+        self._header_size = header_size
         self._shedder = shedder
         self._api = api
         self._trusted = trusted or TrustedProxies()
@@ -87,45 +95,39 @@ class Front:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def refuse(self, request: Request) -> tuple[bytes, float] | None:
-        """While work is refused, refuse a whole request at once, if nothing else can be said of it.
+    def refuse(self, connection: Connection, data: bytes) -> Refusal | None:
+        """While work is refused, refuse at once what a client has sent, if it is one whole request and nothing else can be said of it.
 
-        Return the answer to be written, and for how many seconds its client is not to be heard then.
+        Return the answer to be written, and for how many seconds the client is not to be heard then.
 
-        This takes half of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one target,
-        and for requests of the API without a body. The connection goes on.
+        This takes a quarter of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one
+        target, and for requests of the API without a body. The connection goes on.
         """
         shedder = self._shedder
-        work: Work = "sdk" if request.raw_path == self._sdk_target else "api"
-        if shedder is None or shedder.passes(work) or not self._is_plain(request):
+        if shedder is None or not shedder.is_shedding or self.draining or END_OF_HEAD not in data:
             return None
-        exchange = self._begin(request)
-        try:
-            check_framing(request)
-            if work == "sdk":
-                self._arrive_at_sdk(request, exchange)
-                self._check_sdk(request)
-                exchange.sdk = SdkRecord()
-                exchange.sdk.note_failure(OVERLOADED)
-            elif not self._is_of_api(request, exchange) or _has_body(request):
+        is_sdk = data.startswith(self._sdk_line)
+        work: Work = "sdk" if is_sdk else "api"
+        if shedder.passes(work):
+            return None
+        request = plain_request(data, self._header_size)
+        if request is None:
+            return None
+        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=HttpVersion11)
+        exchange.started = connection.heard_at
+        if self._trusted:
+            self._meet(request.raw_headers, connection, exchange, request.host)
+        if is_sdk:
+            if not self._takes_sdk(request.content_type, request.size):
                 return None
-        except GatewayError:
+            exchange.route, exchange.sdk = SDK.label, _REFUSED
+        elif not self._is_of_api(request, exchange):
             return None
         shedder.refuse()
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id)
-        exchange.bytes_in = request.content.total_bytes
+        exchange.bytes_in = request.size
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
-        self._recorder.record(exchange)
-        return answer, shedder.hold(work)
-
-    def _is_plain(self, request: Request) -> bool:
-        return (
-            request.keep_alive
-            and not request.upgrade
-            and request.method != "HEAD"
-            and request.version == HttpVersion11
-            and not self.draining
-        )
+        return Refusal(answer, shedder.hold(work), exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
@@ -190,32 +192,33 @@ class Front:
     def _arrive_at_sdk(self, request: Request, exchange: Exchange) -> None:
         exchange.route = SDK.label
         if self._trusted:
-            self._meet(request, exchange, request.headers.get("Host", ""))
+            self._meet(request.raw_headers, request.connection, exchange, request.headers.get("Host", ""))
 
     def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
-        caller, trace = self._meet(request, exchange, host)
+        caller, trace = self._meet(request.raw_headers, request.connection, exchange, host)
         asked = target.parse(request.raw_path, method=request.method, host=host)
-        return Arrival(asked, self._route(asked, request, exchange, host), caller, trace, self._is_draining)
+        return Arrival(asked, self._route(asked, request.method, exchange, host), caller, trace, self._is_draining)
 
-    def _is_of_api(self, request: Request, exchange: Exchange) -> bool:
-        """Tell whether a request has a route of the API, and learn of it what is logged and counted."""
-        host = request.headers.get("Host", "")
-        asked = target.parse(request.raw_path, method=request.method, host=host)
-        if self._trusted:
-            self._meet(request, exchange, host)
-        return self._route(asked, request, exchange, host).route is not None and self._api is not None
+    def _is_of_api(self, request: PlainRequest, exchange: Exchange) -> bool:
+        """Tell whether a request has no body and a route of the API, and learn of it what is logged and counted."""
+        try:
+            asked = target.parse(request.raw_path, method=request.method, host=request.host)
+            match = self._route(asked, request.method, exchange, request.host)
+        except GatewayError:
+            return False
+        return match.route is not None and self._api is not None and not request.size
 
-    def _route(self, asked: Target, request: Request, exchange: Exchange, host: str) -> Match:
+    def _route(self, asked: Target, method: str, exchange: Exchange, host: str) -> Match:
         exchange.path = loggable_path(asked.path)
-        match = self._routes.match(asked, request.method, host)
+        match = self._routes.match(asked, method, host)
         exchange.route = match.label
         return match
 
-    def _meet(self, request: Request, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
+    def _meet(self, fields: Fields, connection: Connection, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
         """Learn who is calling."""
-        headers = forwarded.claims(request.raw_headers) if self._trusted else ()
-        scheme = "https" if request.connection.is_secure else "http"
+        headers = forwarded.claims(fields) if self._trusted else ()
+        scheme = "https" if connection.is_secure else "http"
         peer = None if exchange.client == UNIX else exchange.client
         caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
         exchange.client = caller.address or UNIX
@@ -309,10 +312,6 @@ class Front:
         self.in_flight -= 1
         if not self.in_flight:
             self.idle.set()
-
-
-def _has_body(request: Request) -> bool:
-    return request.chunked or request.content.total_bytes > 0
 
 
 async def _not_found(_request: Request, _exchange: Exchange) -> Answer:

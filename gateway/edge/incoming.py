@@ -55,6 +55,11 @@ class Incoming:
                 break
         return begun
 
+    @property
+    def is_between(self) -> bool:
+        """Whether what comes next begins a request."""
+        return not (self.head or self._rest or self.is_over or self.is_upgraded) and self._body.is_eof()
+
     def forget(self, body: StreamReader) -> None:
         """Keep nothing of a request that is done, whose body this is."""
         if self._body is body:

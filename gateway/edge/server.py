@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import http_parser
+from msgspec import Struct
 
 from gateway.edge.answer import Reply
 from gateway.edge.connection import Connection
-from gateway.edge.exchange import Recorder
+from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
@@ -28,8 +29,17 @@ What is refused, or begins, one by one between other work finds nothing of its o
 less each.
 """
 
+
+class Refusal(Struct, frozen=True, eq=False):
+    """A request that was refused at once: what its client gets, for how many seconds that is not to be heard then, and the record."""
+
+    answer: bytes
+    held: float
+    exchange: Exchange
+
+
 Handler = Callable[[Request], Awaitable[Reply]]
-Refuse = Callable[[Request], tuple[bytes, float] | None]
+Refuse = Callable[[Connection, bytes], Refusal | None]
 
 
 class ParserMissing(RuntimeError):
@@ -70,7 +80,7 @@ class EdgeServer:
         *,
         turns: Turns,
         shedder: Shedder | None = None,
-        refuse: Refuse = lambda _: None,
+        refuse: Refuse = lambda _connection, _data: None,
         note_left: Callable[[Request], None] = lambda _: None,
     ) -> None:
         self.handler = handler
@@ -84,7 +94,7 @@ class EdgeServer:
         self.turns = turns
         self.connections: set[Connection] = set()
         self._put_off: list[Connection] = []
-        self._unwritten: list[tuple[asyncio.Transport, bytes]] = []
+        self._unwritten: list[tuple[asyncio.Transport, Refusal]] = []
         self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again
         self.on_closed: Callable[[], None] = lambda: None
 
@@ -120,19 +130,23 @@ class EdgeServer:
     def _go_on(self) -> None:
         """Let them go on in one turn: those that begin do so in the next, behind the answers that have come for work in hand."""
         loop, put_off, self._put_off = asyncio.get_running_loop(), self._put_off, []
-        for connection in put_off:
-            loop.call_soon(connection.go_on)
+        loop.call_soon(self._go_on_together, put_off)
 
-    def write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
+    def _go_on_together(self, put_off: list[Connection]) -> None:
+        for connection in put_off:
+            connection.go_on()
+
+    def write_soon(self, transport: asyncio.Transport, refusal: Refusal) -> None:
         """Write with the others of this turn of the loop: each client that a write wakes up alone costs as much as a refusal."""
         if not self._unwritten:
             asyncio.get_running_loop().call_soon(self._write)
-        self._unwritten.append((transport, answer))
+        self._unwritten.append((transport, refusal))
 
     def _write(self) -> None:
-        for transport, answer in self._unwritten:
+        for transport, refusal in self._unwritten:
             if not transport.is_closing():
-                transport.write(answer)
+                transport.write(refusal.answer)
+        self.recorder.record(*[refusal.exchange for _, refusal in self._unwritten])
         self._unwritten.clear()
 
     def hold(self, connection: Connection, seconds: float) -> None:

@@ -144,6 +144,7 @@ class Shedder:
         self._leeway = 0.0  # seconds
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refused_before_turn = self._refused_before_look = 0
+        self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
         self._passed = 0.0  # those that were told since the last look that they may begin, and have not yet
         self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
@@ -156,7 +157,10 @@ class Shedder:
 
     def passes(self, work: Work) -> bool:
         """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`."""
+        if self._full[work] == (self._loop.time(), self._in_hand):
+            return False  # for the others of this turn, too
         if not self._has_place(work):
+            self._full[work] = self._turn, self._in_hand
             return False
         self._take_place(work)
         self._passed += _COSTS[work]

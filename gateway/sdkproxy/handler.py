@@ -73,6 +73,10 @@ class SdkProxy:
             sdk.note_failure(FAILURES["INTERNAL_ERROR"])
             raise
 
+    def takes(self, content_type: str, size: int) -> bool:
+        """Tell whether a call with such a body may be one; `content_type` is in lower case."""
+        return is_json_in_utf8(content_type) and size <= self._limits.size
+
     def check_head(self, request: Request) -> int:
         """Return how large the body may be. Raises GatewayError for what can be told from the request's head alone."""
         if request.raw_path != self.target and request.raw_path.partition("?")[0] != self.target:

@@ -63,6 +63,25 @@ async def test_requests_that_end_together_are_counted_and_logged_together() -> N
     assert [failed.status for failed in recorder.failures.all()] == [502]
 
 
+async def test_of_those_that_are_counted_together_each_counts_for_what_it_is() -> None:
+    metrics, lines = Metrics(), Lines()
+    recorder = Recorder(metrics, lines, batch=64)
+    refused = [Exchange("POST", "192.0.2.1", route="sdk", status=503, sdk=SdkRecord(result_status="F", code_label="OVERLOADED"))] * 3
+    recorder.record(*refused, Exchange("PURGE", "192.0.2.1", route="sdk", status=405, sdk=SdkRecord(result_status="F", code_label="other")))
+    recorder.record(api(), api(503))
+    recorder.flush()
+    sample = metrics.registry.get_sample_value
+    counted = {("sdk", "POST", "503"): 3, ("sdk", "other", "405"): 1, ("/", "GET", "200"): 1, ("/", "GET", "503"): 1}
+    for (route, method, status), count in counted.items():
+        assert sample("gateway_requests_total", {"route": route, "method": method, "status": status}) == count
+    for code, count in {"OVERLOADED": 3, "other": 1}.items():
+        labels = {"scene": "none", "result_status": "F", "result_code": code, "source": "gateway"}
+        assert sample("gateway_alipayplus_results_total", labels) == count
+    assert sample("gateway_request_duration_seconds_count", {"route": "sdk"}) == 4
+    times = [line.time for line in lines.lines]  # type: ignore[attr-defined]
+    assert len(set(times[:4])) == len(set(times[4:])) == 1, "what ended together ended at the same time"
+
+
 async def test_one_request_waits_for_others_only_for_a_moment() -> None:
     written = asyncio.Event()
 

@@ -396,6 +396,21 @@ def test_what_may_begin_is_forgotten_if_it_does_not(rig: Rig) -> None:
     assert [rig.refusal() is None for _ in range(2)] == [True, False]
 
 
+def test_where_one_found_no_place_none_does_in_that_turn_until_one_in_hand_has_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.overload()
+    rig.look(LONG)
+    assert not rig.shedder.passes("sdk")
+    with monkeypatch.context() as patch:
+        patch.setattr(Shedder, "_has_place", lambda *_: True)
+        assert [rig.shedder.passes("sdk") for _ in range(3)] == [False] * 3
+        rig.done(1)
+        assert rig.shedder.passes("sdk")
+    assert not rig.shedder.passes("api")
+    rig.loop.turn += 0.001
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert rig.shedder.passes("api")
+
+
 def test_it_ends_after_a_term_in_which_little_was_refused_and_says_how_much_was(rig: Rig) -> None:
     rig.overload()
     began = rig.loop.now

@@ -9,11 +9,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp.http import HttpRequestParser
 
 from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
-from gateway.edge.request import Request
+from gateway.edge.server import Refusal
 from gateway.edge.shedding import LATE, Shedder
 from gateway.simulator import Behaviour
 from tests.sdkproxy.conftest import BODY, JSON, LOGIN, PATH, StartGateway
@@ -69,10 +68,10 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     at_once: list[bool] = []
     refuse = Front.refuse
 
-    def noted(*arguments: Any) -> tuple[bytes, float] | None:
-        answer = refuse(*arguments)
-        at_once.append(answer is not None)
-        return answer
+    def noted(*arguments: Any) -> Refusal | None:
+        refusal = refuse(*arguments)
+        at_once.append(refusal is not None)
+        return refusal
 
     monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: True, lambda *_: None), raising=False)
     monkeypatch.setattr(Shedder, "_switch", lambda *_: None)
@@ -229,25 +228,25 @@ async def test_behind_a_trusted_proxy_a_refusal_is_at_once_and_has_the_ids_that_
 async def test_a_request_that_has_not_come_whole_is_refused_on_the_usual_way(late: list[bool], client: _Client) -> None:
     whole = _request()
     assert (await client.ask(whole[:40], whole[40:-9], whole[-9:])).startswith(b"HTTP/1.1 503 ")
-    assert late == []
+    assert not any(late)
     assert (await client.ask(whole)).startswith(b"HTTP/1.1 503 ")
-    assert late == [True]
+    assert late[-1:] == [True]
 
 
-@pytest.mark.parametrize(("size", "at_once"), [(8 * 1024, 3), (15 * 1024, 3), (20 * 1024, 0), (31 * 1024, 0), (100 * 1024, 0)])
+@pytest.mark.parametrize(("size", "at_once"), [(8 * 1024, 3), (15 * 1024, 3), (20 * 1024, 3), (100 * 1024, 0)])
 async def test_a_large_body_of_a_refused_request_does_not_hold_up_the_next(
     late: list[bool], client: _Client, size: int, at_once: int
 ) -> None:
     for _ in range(3):
         assert (await client.ask(_request(body=b"x" * size))).startswith(b"HTTP/1.1 503 ")
-    assert late == [True] * at_once
+    assert late.count(True) == at_once
 
 
 async def test_requests_that_come_together_get_their_answers_in_turn(late: list[bool], gateway: Any, client: _Client) -> None:
     for count in (1, 3, 1, 40):
         answers = [await client.ask(_request() * count), *[await client.answer() for _ in range(count - 1)]]
         assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
-    assert late == [True, True]
+    assert late == [True, False, True, False], "only what comes alone"
     assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="503") == 45
 
 
@@ -272,9 +271,7 @@ async def test_a_connection_on_which_all_is_refused_does_not_idle(late: list[boo
 async def test_a_client_that_has_left_gets_no_answer_and_is_counted(late: list[bool], gateway: Any, client: _Client) -> None:
     await client.ask(_request())
     [connection] = gateway.parts.edge.connections
-    request = Request.of(*HttpRequestParser(connection, asyncio.get_running_loop(), 2**16).feed_data(_request())[0][0], connection)
-    answer, _ = gateway.parts.edge.refuse(request)
-    gateway.parts.edge.write_soon(connection.transport, answer)
+    gateway.parts.edge.write_soon(connection.transport, gateway.parts.edge.refuse(connection, _request()))
     connection.force_close()
     assert await client.end() == b""
     assert late == [True, True]
@@ -379,11 +376,11 @@ async def test_a_failure_of_our_own_with_one_that_was_put_off_is_nothing_to_the_
     refuse, failures = gateway.parts.edge.refuse, []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
 
-    def failing(request: Request) -> Any:
+    def failing(*arguments: Any) -> Any:
         if not failures:
             failures.append(None)
             raise KeyError("ours")
-        return refuse(request)
+        return refuse(*arguments)
 
     monkeypatch.setattr(gateway.parts.edge, "refuse", failing)
     client.send(_request())
