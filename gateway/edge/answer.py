@@ -136,13 +136,18 @@ def overloaded_answer(request_id: str) -> tuple[bytes, int]:
     All but the id has been written once in this second, if it is one of the gateway's own.
     """
     if len(request_id) != len(_AN_ID):
-        return _overloaded.__wrapped__(0, request_id)
-    answer, size = _overloaded(int(time()), _AN_ID)
-    return answer.replace(_AN_ID.encode("ascii"), request_id.encode("ascii")), size
+        return _overloaded(request_id)
+    between, size = _around_an_id(int(time()))
+    return request_id.encode("ascii").join(between), size
 
 
 @lru_cache(maxsize=2)
-def _overloaded(_second: int, request_id: str) -> tuple[bytes, int]:
+def _around_an_id(_second: int) -> tuple[list[bytes], int]:
+    answer, size = _overloaded(_AN_ID)
+    return answer.split(_AN_ID.encode("ascii")), size
+
+
+def _overloaded(request_id: str) -> tuple[bytes, int]:
     answer = failure_answer(GatewayError("OVERLOADED", ""), request_id)
     answer.keep_alive = True
     return answer.whole(), len(answer.body)

@@ -51,10 +51,10 @@ class SdkRecord(Struct, gc=False):
 class Exchange(Struct, gc=False):
     """The record of one request. Times are seconds; `started` is on the monotonic clock. `subject` is that of the client's certificate.
 
-    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. `ids` are digits for
-    the ids of what begins here: the request's own span is below the caller's `parent_id`, the calls to the auth service and to the upstream
-    are below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url` are those of Alipay+ or the upstream,
-    `resends` how often the request was sent to an upstream again.
+    `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. `ids` are as many
+    random digits as `Ids` gives, for the ids of what begins here: the request's own span is below the caller's `parent_id`, the calls to
+    the auth service and to the upstream are below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url`
+    are those of Alipay+ or the upstream, `resends` how often the request was sent to an upstream again.
     """
 
     method: str
@@ -85,11 +85,6 @@ class Exchange(Struct, gc=False):
     started: float = field(default_factory=monotonic)
     phases: Phases = field(default_factory=dict)
     sdk: SdkRecord | None = None
-
-    def identify(self, ids: str) -> None:
-        """Give the request its ids, of so many random digits as `Ids` gives."""
-        self.ids = ids
-        self.request_id, self.trace_id = ids[:32], ids[32:64]
 
     @property
     def span_id(self) -> str:
@@ -183,8 +178,8 @@ class Recorder:
 
     def begin(self, method: str, client: str, *, subject: str | None = None, version: tuple[int, int] | tuple[()] = ()) -> Exchange:
         """Return the record of a request that begins now."""
-        exchange = Exchange(method, client, subject, version)
-        exchange.identify(self._ids.draw())
+        ids = self._ids.draw()
+        exchange = Exchange(method, client, subject, version, ids=ids, request_id=ids[:32], trace_id=ids[32:64])
         if self._tracer is not None:
             exchange.is_sampled = self._tracer.samples(exchange.trace_id)
         return exchange

@@ -139,10 +139,11 @@ def test_ids_are_of_the_right_length_and_never_the_same() -> None:
     assert len({digits[start : start + 16] for digits in drawn for start in range(0, 112, 16)}) == 7000
 
 
-def test_a_request_has_ids_of_its_own() -> None:
-    exchanges = [Exchange("GET", "192.0.2.1") for _ in range(2)]
-    for exchange, digits in zip(exchanges, ("0123456789abcdef" * 7, "f" * 112), strict=True):
-        exchange.identify(digits)
+def test_a_request_has_ids_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = ["f" * 112, "0123456789abcdef" * 7]
+    monkeypatch.setattr(Ids, "draw", lambda _: digits.pop())
+    recorder = Recorder(Metrics(), Lines())
+    exchanges = [recorder.begin("GET", "192.0.2.1") for _ in range(2)]
     assert (exchanges[0].request_id, exchanges[0].trace_id) == ("0123456789abcdef" * 2,) * 2
     assert (exchanges[0].span_id, exchanges[0].session_span_id, exchanges[0].upstream_span_id) == ("0123456789abcdef",) * 3
     assert exchanges[1].request_id == "f" * 32
