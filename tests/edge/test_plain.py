@@ -77,6 +77,7 @@ def test_a_call_is_read_whole(loop: asyncio.AbstractEventLoop) -> None:
         GET + b'Cookie: a=b; c="d"\r\nX:\t tabs \t\r\nX: twice\r\n\r\n',
         GET.replace(b"GET", b"DELETE") + b"Content-Length: 0\r\n\r\n",
         POST + b"\r\n",
+        POST + b"Content-Length: 21\r\n\r\n" + b"\r\nX-Request-Id: abc\r\n",
         POST + b"X-Forwarded-For: 203.0.113.9\r\nContent-Length: 10\r\n\r\n\r\n\r\n\r\n0\r\n\r\n"[:-1],
     ],
 )
