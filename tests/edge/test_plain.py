@@ -105,6 +105,7 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
         CALL.replace(b"Wallet.example:8080", b"[::1]"),
         CALL.replace(b"Wallet.example:8080", b""),
         CALL.replace(b"charset", b"\xe9"),
+        CALL.replace(b"UTF-8", b"UTF-8 "),
         *(GET + field + b"\r\n\r\n" for field in (b"Expect: 100-continue", b"Connection: close", b"Connection: x", b"Upgrade: websocket")),
         *(
             GET + field + b"\r\n\r\n"
