@@ -68,12 +68,12 @@ _LATELY: Final = exp(-1)  # what is left of work after that time
 Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
-_REFUSAL: Final = 0.3  # beside these
-REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.6}
+_REFUSAL: Final = 0.25  # beside these
+REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.65}
 """So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
 
-It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a quarter of what it spares or more,
-and after a stall those that fell behind are to be answered, too.
+It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a fifth of what it spares or more,
+and after a stall those that fell behind are to be answered, too. With less, clients of the API stayed behind for seconds.
 """
 
 

@@ -28,7 +28,7 @@ from gateway.edge.shedding import (
 from gateway.errors import GatewayError
 
 COSTS: dict[Work, int] = {"sdk": 5, "api": 1}
-REFUSAL = 0.06
+REFUSAL = 0.05
 """What a refusal takes, in calls."""
 
 
@@ -207,7 +207,7 @@ def test_few_clients_are_let_alone_however_slow_it_gets(rig: Rig, clients: int, 
 @pytest.mark.parametrize("work", ["sdk", "api"])
 def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_too_much(rig: Rig, work: Work) -> None:
     rig.overload(work)
-    each = 0.3 * rig.shedder._unit / REFUSING[work]
+    each = REFUSAL * COSTS["sdk"] * rig.shedder._unit / REFUSING[work]
     held = [rig.shedder.hold(work) for _ in range(10 * CROWD + int(HELD / each))]
     brief = int(BRIEF / each)
     assert held[:brief] == [0.0] * brief
@@ -219,9 +219,10 @@ def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_t
 
 @pytest.mark.parametrize("work", ["sdk", "api"])
 def test_nobody_is_held_up_at_twice_the_load(rig: Rig, work: Work) -> None:
-    """A refusal costs three tenths of a unit, a call five and a request one: who is offered twice what it can do refuses the rest."""
+    """A refusal costs a quarter of a unit, a call five and a request one: who is offered twice what it can do refuses the rest."""
     rig.overload(work)
-    done = (1 - 2 * 0.3 / COSTS[work]) / (1 - 0.3 / COSTS[work])  # of what can be done while nothing is refused
+    refusal = REFUSAL * COSTS["sdk"] / COSTS[work]
+    done = (1 - 2 * refusal) / (1 - refusal)  # of what can be done while nothing is refused
     for _ in range(1000):
         assert rig.shedder.hold(work) == 0.0
         rig.loop.now += COSTS[work] * rig.shedder._unit / (2 - done)
