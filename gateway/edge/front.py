@@ -20,12 +20,12 @@ from gateway.edge.connection import SLOW_READER, UNIX, Connection
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
 from gateway.edge.malformed import UnknownMethod
-from gateway.edge.plain import END_OF_HEAD, PlainRequest, plain_request
+from gateway.edge.plain import PlainRequest, plain_request
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
 from gateway.edge.server import Refusal
 from gateway.edge.shedding import LATE, Shedder, Work
-from gateway.edge.strictness import check_framing
+from gateway.edge.strictness import END_OF_HEAD, check_framing
 from gateway.edge.target import Target
 from gateway.errors import OVERLOADED, GatewayError
 from gateway.telemetry.metrics import Metrics

@@ -10,6 +10,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.edge.strictness import END_OF_HEAD
+
 _LINE: Final = re.compile(rb"(DELETE|GET|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.1\r\n")
 # All fields, in lower case. Those that say where a request ends or goes, or that it is none of the usual ones, have to be as they are here.
 # What follows one another never takes the same characters, so that time grows with the length only, whatever is sent.
@@ -22,7 +24,6 @@ _FIELDS: Final = re.compile(
     rb"[!#$%&'*+\-.^_`|~0-9a-z]+:[\t -~]*\r\n){1,64}\r\n"
 )
 _FIELD: Final = re.compile(rb"\n([^:\r\n]+):([^\r]*)")
-END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class PlainRequest(Struct, frozen=True, eq=False, gc=False):

@@ -18,7 +18,7 @@ from gateway.errors import GatewayError
 # Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
 _PART_OF_IT: Final = re.compile(rb"(?:\r\n)*(?:\r?|[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[^ \r\n]+(?: [HTP/.01]*\r?)?)?)?)")
-_END_OF_HEAD: Final = b"\r\n\r\n"
+END_OF_HEAD: Final = b"\r\n\r\n"
 _END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
 TAIL: Final = len(_END_OF_CHUNKS)
 
@@ -31,8 +31,8 @@ def is_request_line(data: bytes) -> bool:
 def end_of_head(data: bytes) -> int:
     """Return how long the head is with which data begins, the blank lines before it included; 0 if data does not hold all of it."""
     start = len(data) - len(data.lstrip(b"\r\n")) if data.startswith((b"\r", b"\n")) else 0
-    end = data.find(_END_OF_HEAD, start)
-    return end + len(_END_OF_HEAD) if end >= 0 else 0
+    end = data.find(END_OF_HEAD, start)
+    return end + len(END_OF_HEAD) if end >= 0 else 0
 
 
 def is_proxy_header(data: bytes) -> bool:
