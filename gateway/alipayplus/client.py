@@ -110,7 +110,7 @@ class Client:
             if not self._limiter.take():
                 await self._limiter.acquire(self._timeouts.queue)
         except TimeoutError:
-            raise Overloaded("waited too long for a place among max_in_flight") from None
+            raise Overloaded("no place among max_in_flight in time") from None
         finally:
             call.phases["queue"] = (begun, monotonic())
 

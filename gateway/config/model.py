@@ -229,7 +229,7 @@ class Alipayplus(Struct, frozen=True, kw_only=True):
         Timeout, Doc("From the first byte of the request sent to the last byte of the answer; must be above 10s, when Alipay+ gives up.")
     ] = Duration(12)
     connect_timeout: Annotated[Timeout, Doc("For making a connection, all hosts together.")] = Duration(3)
-    queue_timeout: Annotated[Span, Doc("Waiting for a place among max_in_flight.")] = Duration(1)
+    queue_timeout: Annotated[Span, Doc("Waiting for a place among max_in_flight; see Overload in the README.")] = Duration(1)
     max_in_flight: Annotated[Count, Doc("How many calls may be under way at once.")] = 256
     max_response: Annotated[ByteLimit, Doc("The largest answer that is taken.")] = Size(4 << 20)
     keepalive: Annotated[Keepalive, Doc("How long connections to Alipay+ are kept for the next call.")] = field(default_factory=Keepalive)

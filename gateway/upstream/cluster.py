@@ -21,8 +21,8 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import Unreachable
 from gateway.upstream.health import Checker, Sleep
 from gateway.upstream.member import EndpointStatus, Member
+from gateway.upstream.queue import Queue
 from gateway.upstream.retry import RetryBudget
-from gateway.upstream.room import Room
 
 Outcome = Literal["ok", "error", "timeout", "unreachable", "invalid", "abandoned"]
 """What came of a request: an answer of any status; lost after it was sent; too slow; not sent; no HTTP. `abandoned` (by who asked) says
@@ -115,7 +115,7 @@ class Cluster:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._room = Room()
+        self._queue = Queue(clock=clock)
         self._checks: list[asyncio.Task[None]] = []
 
     async def acquire(self, *, after: Lease | None = None, timeout: float | None = None) -> Lease:
@@ -174,7 +174,7 @@ class Cluster:
     def status(self) -> ClusterStatus:
         """Return how the endpoints are now."""
         now = self._clock()
-        return ClusterStatus(self.name, tuple([member.status(now) for member in self.members]), self._room.waiting)
+        return ClusterStatus(self.name, tuple([member.status(now) for member in self.members]), self._queue.waiting)
 
     async def __aenter__(self) -> Self:
         """Start the health checks."""
@@ -207,18 +207,21 @@ class Cluster:
     async def _wait(self, tried: tuple[Member, ...]) -> Member:
         """Return a member though there is none that is untried and has a place."""
         deadline = self._clock() + self._patience
+        again = False
         while True:
             now = self._clock()
-            if not any(member.is_in(now) for member in self.members):
+            places = sum([member.limit for member in self.members if member.is_in(now)])
+            if not places:
                 raise NoneAvailable("no endpoint available")
             if tried and (member := self._choose(())):
                 return member
             try:
-                await self._room.wait(deadline - now)
+                await self._queue.wait(deadline - now, places, again=again)
             except TimeoutError:
                 raise Full("all endpoints full") from None
             if member := self._choose(tried):
                 return member
+            again = True
 
     async def _connect(self, member: Member, tried: tuple[Member, ...], deadline: float | None, *, fresh: bool) -> Connection:
         member.in_flight += 1
@@ -246,8 +249,8 @@ class Cluster:
 
     def _vacate(self, member: Member) -> None:
         member.in_flight -= 1
-        if self._room.waiting:
-            self._room.wake()
+        if self._queue.waiting:
+            self._queue.wake()
 
     def _grant(self, attempts: int) -> bool:
         if attempts > self._attempts or (self._budget is not None and not self._budget.withdraw()):
@@ -273,7 +276,7 @@ class Cluster:
                 member.last_failure = wrong
             if member.health.observe(passed=wrong is None):
                 self._observer.turned(member.name, "healthy" if wrong is None else "unhealthy", wrong or "health check passed")
-                self._room.wake_all()
+                self._queue.wake_all()
 
         checker = Checker(member.pool, check, take, sleep=self._sleep, chance=self._chance)
         task = asyncio.get_running_loop().create_task(checker.run())

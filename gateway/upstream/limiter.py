@@ -1,16 +1,18 @@
 """A bound on how many calls are in flight at once; who comes too late waits in order, for a bounded time."""
 
-import asyncio
-from collections import deque
+import time
+from collections.abc import Callable
+
+from gateway.upstream.queue import Queue
 
 
 class Limiter:
     """Lets `limit` holders in at once, the others in the order in which they came. For one event loop."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._in_flight = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue = Queue(self.release, clock=clock)
 
     @property
     def in_flight(self) -> int:
@@ -20,7 +22,7 @@ class Limiter:
     @property
     def waiting(self) -> int:
         """How many wait for a place now."""
-        return len(self._queue)
+        return self._queue.waiting
 
     def take(self) -> bool:
         """Take a place if one is free, and tell whether it was. Each place is given back by `release`."""
@@ -30,32 +32,14 @@ class Limiter:
         return True
 
     async def acquire(self, timeout: float) -> None:
-        """Take a place; wait for one for at most `timeout` seconds, else TimeoutError. Each place is given back by `release`."""
-        if self.take():
-            return
-        if timeout <= 0:
-            raise TimeoutError
-        waiter = asyncio.get_running_loop().create_future()
-        self._queue.append(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                await waiter
-        except BaseException:
-            self._leave(waiter)
-            raise
+        """Take a place; wait for one for at most `timeout` seconds, or not at all if that is in vain, else TimeoutError.
+
+        Each place is given back by `release`.
+        """
+        if not self.take():
+            await self._queue.wait(timeout, self._limit)
 
     def release(self) -> None:
         """Give a place back: it goes to the first who waits."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._in_flight -= 1
-
-    def _leave(self, waiter: "asyncio.Future[None]") -> None:
-        """Forget one who waits no longer; a place that was given to them in the same moment is passed on."""
-        if waiter.done() and not waiter.cancelled():
-            self.release()
-        elif waiter in self._queue:
-            self._queue.remove(waiter)
+        if not self._queue.wake():
+            self._in_flight -= 1

@@ -148,6 +148,37 @@ async def test_who_waits_too_long_for_a_place_is_told_so(start_peer: StartPeer, 
     assert cluster.status().waiting == 0
 
 
+async def test_in_a_queue_that_lasts_no_more_wait_than_there_are_places(start_peer: StartPeer, rig: Rig) -> None:
+    urls, _ = await start_peers(start_peer, 2)
+    cluster = await rig(urls, limit=1, patience=60)
+    requests = [asyncio.create_task(cluster.acquire()) for _ in range(12)]
+    await until(lambda: cluster.status().waiting == 10)
+    for done in range(8):
+        rig.clock.now += 1
+        cluster.release(await requests[done], "ok")
+    await asyncio.gather(*requests[:10])
+    assert cluster.status().waiting == 2
+    with pytest.raises(Full):
+        await cluster.acquire()
+    for request in requests[8:]:
+        cluster.release(await request, "ok")
+    assert cluster.status().waiting == 0
+
+
+async def test_who_was_woken_for_a_place_that_another_took_waits_as_the_first(start_peer: StartPeer, rig: Rig) -> None:
+    urls, _ = await start_peers(start_peer, 1)
+    cluster = await rig(urls, limit=1, patience=60)
+    held = await cluster.acquire()
+    first, second = asyncio.create_task(cluster.acquire()), asyncio.create_task(cluster.acquire())
+    await until(lambda: cluster.status().waiting == 2)
+    cluster.release(held, "ok")
+    faster = await cluster.acquire()
+    await until(lambda: cluster.status().waiting == 2)
+    cluster.release(faster, "ok")
+    cluster.release(await first, "ok")
+    cluster.release(await second, "ok")
+
+
 async def test_one_who_gives_up_waiting_leaves_the_place_to_the_next(start_peer: StartPeer, rig: Rig) -> None:
     urls, _ = await start_peers(start_peer, 1)
     cluster = await rig(urls, limit=1, patience=60)

@@ -4,6 +4,7 @@ import random
 import pytest
 
 from gateway.upstream import Limiter
+from tests.upstream.clusters import Clock
 from tests.upstream.peer import until
 
 
@@ -51,6 +52,38 @@ async def test_a_place_given_to_one_who_is_cancelled_in_that_moment_is_passed_on
     await second
     assert first.cancelled() or first.cancelling()
     assert (limiter.in_flight, limiter.waiting) == (1, 0)
+
+
+async def test_one_given_to_the_last_who_waits_and_is_cancelled_is_free() -> None:
+    limiter = Limiter(1)
+    await limiter.acquire(1)
+    last = asyncio.create_task(limiter.acquire(10))
+    await until(lambda: limiter.waiting == 1)
+    limiter.release()
+    last.cancel()
+    await asyncio.wait([last])
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+
+
+async def test_in_a_queue_that_lasts_no_more_wait_than_are_in() -> None:
+    clock = Clock()
+    limiter = Limiter(2, clock=clock)
+    tasks = [asyncio.create_task(limiter.acquire(60)) for _ in range(12)]
+    await until(lambda: limiter.waiting == 10)
+    for _ in range(8):
+        clock.now += 1
+        limiter.release()
+    await asyncio.gather(*tasks[:10])
+    assert limiter.waiting == 2
+    with pytest.raises(TimeoutError):
+        await limiter.acquire(60)
+    limiter.release()
+    tasks.append(asyncio.create_task(limiter.acquire(60)))
+    await until(lambda: limiter.waiting == 2)
+    for _ in range(4):
+        limiter.release()
+    await asyncio.gather(*tasks)
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
 
 
 async def test_no_place_is_lost_under_random_cancellation_and_timeouts() -> None:
