@@ -179,6 +179,8 @@ class Front:
         except GatewayError as error:
             if error.failure.code == "REQUEST_MALFORMED":
                 self._metrics.rejected(reason).inc()
+                if reason == "bad_request":  # before it was asked who is calling
+                    self._meet(request.raw_headers, request.connection, exchange, "")
                 exchange.path = None
                 _last(request)
             return _refusal(error)

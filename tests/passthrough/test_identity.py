@@ -172,9 +172,19 @@ async def test_G1_a_trusted_proxy_says_who_is_calling(start_rig: StartRig, start
     assert fields(received, b"tracestate") == [(b"tracestate", b"a=1")]
 
 
-async def test_of_a_refused_target_too_a_trusted_proxy_says_whose_it_is(start_rig: StartRig, start_peer: StartPeer) -> None:
+@pytest.mark.parametrize(
+    "refused",
+    [
+        b"GET /a/../b HTTP/1.1\r\nHost: a\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n",
+        b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a/b\r\nContent-Length: 0\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+    ],
+    ids=["target", "host", "host-sdk", "coding"],
+)
+async def test_of_what_is_refused_too_a_trusted_proxy_says_whose_it_is(start_rig: StartRig, start_peer: StartPeer, refused: bytes) -> None:
     rig = await start_rig((await start_peer(noting)).url, trusted=["127.0.0.0/8", "10.0.0.0/8"])
-    head = await (await rig.connect(b"GET /a/../b HTTP/1.1\r\nHost: a\r\n" + FORWARDED + b"\r\n")).head()
+    head = await (await rig.connect(refused + FORWARDED + b"\r\n")).head()
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nX-Request-Id: theirs-1\r\n" in head
     (line,) = await rig.ended()
