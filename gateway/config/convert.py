@@ -101,10 +101,10 @@ class Converter:
     def _mapping(self, node: yaml.Node, shape: Shape, path: KeyPath) -> Any:
         if not isinstance(node, yaml.MappingNode):
             return self._fault(path, "not a section: write keys below it, each with its value")
-        entries = dict(self._entries(node, path))
+        rule = shape.rule(Keys)
+        entries = dict(self._entries(node, path, ignore_case=bool(rule and rule.ignore_case)))
         if not node.value and shape.has(NotEmpty):
             return self._fault(path, "empty: write at least one key below it")
-        rule = shape.rule(Keys)
         for name in entries:
             complaint = rule.rule.complaint(name) if rule else None
             if complaint:
@@ -136,17 +136,19 @@ class Converter:
                 self._fault((*path, index), "stands twice in this list: keep one")
             seen.add(text)
 
-    def _entries(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, yaml.Node]]:
+    def _entries(self, node: yaml.MappingNode, path: KeyPath, *, ignore_case: bool = False) -> Iterator[tuple[str, yaml.Node]]:
         """Give each key once, with its value; note keys that are not text or stand twice."""
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or key.tag != TEXT:
                 self._fault(path, _key_as_text(key), line)
-            elif key.value in seen:
-                self._fault((*path, key.value), f"stands twice, first on line {seen[key.value]}: keep one", line)
+                continue
+            name = key.value.lower() if ignore_case else key.value
+            if name in seen:
+                self._fault((*path, key.value), f"stands twice, first on line {seen[name]}: keep one", line)
             else:
-                seen[key.value] = self._lines[(*path, key.value)] = line
+                seen[name] = self._lines[(*path, key.value)] = line
                 yield key.value, value
 
 

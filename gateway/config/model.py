@@ -33,7 +33,7 @@ RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distin
 HostNames = Annotated[tuple[Annotated[str, rules.HOST_NAME], ...], OneOrMany(), Distinct()]
 Methods = Annotated[tuple[Annotated[str, rules.METHOD], ...], OneOrMany(), Distinct()]
 Networks = Annotated[tuple[Annotated[str, rules.NETWORK], ...], Distinct()]
-HeaderValues = Annotated[Mapping[str, Annotated[str, rules.HEADER_VALUE, MaskedIfSubstituted()]], Keys(rules.HEADER_NAME)]
+HeaderValues = Annotated[Mapping[str, Annotated[str, rules.HEADER_VALUE, MaskedIfSubstituted()]], Keys(rules.HEADER_NAME, ignore_case=True)]
 CookieNames = Annotated[tuple[CookieName, ...], NotEmpty(), Distinct(ignore_case=False)]
 
 

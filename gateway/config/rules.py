@@ -91,9 +91,10 @@ class Shorthand:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The rule for the keys of a mapping."""
+    """The rule for the keys of a mapping; with `ignore_case`, two spellings of one are the same key."""
 
     rule: "Text"
+    ignore_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)

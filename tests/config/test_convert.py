@@ -195,6 +195,15 @@ def test_E1_an_unknown_key_comes_with_the_nearest_known_one(files: Files, key: s
     assert message in fault
 
 
+@pytest.mark.parametrize("changes", ["request_headers", "response_headers"])
+@pytest.mark.parametrize("kind", ["set", "add"])
+def test_E1_a_header_that_stands_twice_in_two_spellings_names_both_lines(files: Files, changes: str, kind: str) -> None:
+    text = files.text(api__upstreams="{w: {servers: http://a}}")
+    text += f"  routes:\n  - prefix: /\n    upstream: w\n    {changes}:\n      {kind}:\n        X-A: b\n        X-B: b\n        x-a: c\n"
+    lines = len(text.splitlines())
+    assert files.faults(text) == [f"{lines}: api.routes[0].{changes}.{kind}.x-a: stands twice, first on line {lines - 2}: keep one"]
+
+
 def test_E1_a_key_that_stands_twice_names_both_lines(files: Files) -> None:
     text = files.text() + "server:\n  listen: 127.0.0.1:1\n  listen: 127.0.0.1:2\nserver:\n"
     lines = len(files.text().splitlines())
