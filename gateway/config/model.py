@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from gateway.config import listener, rules
 from gateway.config.listener import Listener
 from gateway.config.rules import Bounds, Distinct, Doc, Keys, MaskedIfSubstituted, NotEmpty, OneOrMany, PathBehind, Shorthand
-from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
+from gateway.config.values import Address, Duration, MaskedQuery, Secret, Share, Size, Workers
 
 Timeout = Annotated[Duration, Bounds(Duration(0.001), Duration(3600))]
 Span = Annotated[Duration, Bounds(Duration(0), Duration(86400))]
@@ -24,7 +24,7 @@ File = Annotated[Path, rules.FILE]
 HeaderName = Annotated[str, rules.HEADER_NAME]
 RequestHeaderName = Annotated[str, rules.REQUEST_HEADER_NAME]
 CookieName = Annotated[str, rules.COOKIE_NAME]
-Url = Annotated[str, rules.URL]
+Url = Annotated[str, rules.URL, MaskedIfSubstituted(MaskedQuery)]
 Origin = Annotated[str, rules.ORIGIN]
 Listeners = Annotated[tuple[Annotated[Listener, PathBehind(listener.UNIX)], ...], OneOrMany(), Distinct(ignore_case=False)]
 Origins = Annotated[tuple[Origin, ...], OneOrMany(), Distinct()]
@@ -272,7 +272,7 @@ class Retries(Struct, frozen=True, kw_only=True):
 class HealthCheck(Struct, frozen=True, kw_only=True):
     """A request to each server from time to time; 2xx and 3xx are healthy."""
 
-    path: Annotated[str, rules.REQUEST_PATH, Doc("What is requested, with GET.")]
+    path: Annotated[str, rules.REQUEST_PATH, MaskedIfSubstituted(MaskedQuery), Doc("What is requested, with GET.")]
     interval: Annotated[Timeout, Doc("From one check to the next.")] = Duration(5)
     timeout: Annotated[Timeout, Doc("For one check.")] = Duration(1)
     healthy: Annotated[Count, Doc("So many good ones in a row make a server healthy.")] = 2

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.values import HOST, PORT, is_host, is_port
+from gateway.config.values import HOST, PORT, Masked, is_host, is_port
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2  # noqa: S105  # not a secret
 _PATH: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
@@ -79,7 +79,9 @@ class PathBehind:
 
 @dataclass(frozen=True, slots=True)
 class MaskedIfSubstituted:
-    """A text that is not shown where it came from the environment or another file: it may be a credential there."""
+    """A text that is not shown, as far as `kind` masks it, where it came from the environment or another file: it may be a credential."""
+
+    kind: type[Masked] = Masked
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from gateway.config.listener import Listener
 from gateway.config.rules import Bounds, MaskedIfSubstituted, PathBehind, Text
 from gateway.config.shape import Shape
 from gateway.config.substitution import Resolved
-from gateway.config.values import Address, Duration, Masked, Secret, Share, Size, Workers
+from gateway.config.values import Address, Duration, Secret, Share, Size, Workers
 
 YAML: Final = "tag:yaml.org,2002:"
 TEXT: Final = f"{YAML}str"
@@ -99,8 +99,9 @@ def _text(resolved: Resolved, shape: Shape, directory: Path) -> Any:
     complaint = rule.complaint(resolved.text) if rule else None
     if complaint:
         raise Wrong(complaint)
-    if resolved.substituted and shape.has(MaskedIfSubstituted):
-        return Masked(resolved.text)
+    masked = shape.rule(MaskedIfSubstituted)
+    if resolved.substituted and masked:
+        return masked.kind(resolved.text)
     return directory / resolved.text if shape.kind is Path else _absolute(resolved.text, shape.rule(PathBehind), directory)
 
 

@@ -167,10 +167,21 @@ class Masked(str):
     def __str__(self) -> str:
         return "***"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+
+class MaskedQuery(Masked):
+    """A URL, or a path, whose query may hold a secret: that is given as `***`, the rest as it is."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        place, mark, query = self.partition("?")
+        return f"{place}{mark}***" if query else place
 
 
 def is_host(host: str) -> bool:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.changes import changes
+from gateway.config.changes import changes as changes_between
 from gateway.config.written import to_yaml
 from tests.config.files import Files
 
@@ -11,7 +11,7 @@ API = "{{upstreams: {{w: {{servers: 'http://a'}}}}, routes: [{}]}}"
 
 def told(files: Files, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     old, new = (files.load(files.text(**given)).config for given in (before, after))
-    return [str(change) for change in changes(old, new)]
+    return [str(change) for change in changes_between(old, new)]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,38 @@ def test_a_header_value_from_elsewhere_is_masked_and_seen_to_differ(files: Files
     route = "{prefix: /, upstream: w, request_headers: {set: {X-Token: '${env:TOKEN}', X-Gateway: open}}}"
     text = files.text(api=API.format(route))
     one, other = (files.load(text, environ={"TOKEN": token}).config for token in ("canary1", "canary2"))
-    [change] = changes(one, other)
+    [change] = changes_between(one, other)
     assert str(change) == "api.routes[0].request_headers.set.X-Token: *** -> ***"
     assert "canary" not in repr(one) + to_yaml(one)
     assert to_yaml(one).count("X-Token: '***'\n") == to_yaml(one).count("X-Gateway: open\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"session__forward__url": "http://a/b?k=${env:TOKEN}"}, "session.forward.url"),
+        (
+            {"session__forward": None, "session__introspection": "{url: 'http://a/b?k=${env:TOKEN}', client_id: c, client_secret: s}"},
+            "session.introspection.url",
+        ),
+        (
+            {
+                "api__upstreams": "{w: {servers: http://a, health_check: {path: '/b?k=${env:TOKEN}'}}}",
+                "api__routes": "[{prefix: /, upstream: w}]",
+            },
+            "api.upstreams.w.health_check.path",
+        ),
+    ],
+)
+def test_a_query_with_a_text_from_elsewhere_is_masked_and_seen_to_differ(files: Files, changes: dict[str, str | None], key: str) -> None:
+    text = files.text(**changes)
+    one, other = (files.load(text, environ={"TOKEN": token}).config for token in ("canary1", "canary2"))
+    [change] = map(str, changes_between(one, other))
+    place = change.removeprefix(f"{key}: ").partition(" -> ")[0]
+    assert change == f"{key}: {place} -> {place}"
+    assert place.endswith("/b?***")
+    assert f": {place}\n" in to_yaml(one)
+    assert "canary" not in repr(one) + to_yaml(one)
 
 
 def test_a_secret_inside_a_new_section_is_masked(files: Files) -> None:

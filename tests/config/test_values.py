@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Address, Duration, Secret, Size
-from gateway.config.values import Masked
+from gateway.config.values import Masked, MaskedQuery
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,14 @@ def test_a_masked_text_is_sent_and_compared_but_not_printed() -> None:
     assert f"{text} {text!r} {text:>3}" == "*** *** ***"
     assert text.encode() == pickle.loads(pickle.dumps(text)).encode() == b"hunter2"
     assert text == "hunter2" != Masked("hunter3")
+
+
+def test_a_masked_query_is_sent_and_compared_but_not_printed() -> None:
+    text = MaskedQuery("http://a/b?k=hunter2?x")
+    assert {f"{text}", f"{text!r}", str(text)} == {"http://a/b?***"}
+    assert text.encode() == pickle.loads(pickle.dumps(text)).encode() == b"http://a/b?k=hunter2?x"
+    assert str(pickle.loads(pickle.dumps(text))) == "http://a/b?***"
+    assert str(MaskedQuery("http://a/b")) == "http://a/b"
 
 
 def test_a_secret_cannot_be_printed() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from gateway.config.model import CustomerId, Forward
+from gateway.config.values import MaskedQuery
 from gateway.session.check import Identity
 from gateway.session.forward import ForwardCheck
 from gateway.upstream import Answer
@@ -47,6 +48,10 @@ def test_a_POST_has_no_body() -> None:
         b"POST /session?x=1 HTTP/1.1\r\nHost: auth.example\r\nAccept: application/json\r\nContent-Length: 0\r\nCookie: a=b\r\n"
         b"X-Request-Id: id-1\r\ntraceparent: 00-1-2-01\r\n\r\n"
     )
+
+
+def test_a_query_that_is_not_shown_is_sent() -> None:
+    assert ask(forward(url=MaskedQuery("http://auth.example/a?k=secret")), (b"Cookie", b"a=b")).startswith(b"GET /a?k=secret HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
