@@ -126,7 +126,7 @@ class Metrics:
             "gateway_upstream_requests", "Requests to peers, by what came of them", "upstream", "endpoint", "outcome"
         )
         self.upstream_healthy = self._gauge(
-            "gateway_upstream_healthy", "1 while an endpoint gets requests: healthy by its checks and not ejected", "upstream", "endpoint"
+            "gateway_upstream_healthy", "Share of workers that use an endpoint: healthy by its checks, not ejected", "upstream", "endpoint"
         )
         self.upstream_ejections = self._counter("gateway_upstream_ejections", "Endpoints left alone after failures", "upstream")
         self.upstream_retries = self._counter("gateway_upstream_retries", "Requests tried once more", "upstream")

@@ -4,8 +4,10 @@ The supervisor adds up the snapshots of its workers (architecture, decision 6). 
 sum, `GAUGES` says what it is. Who keeps which snapshots is left to `gateway.server`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import floor
+from statistics import fmean
 from typing import Final
 
 import msgspec
@@ -13,24 +15,14 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, Metric, samples
 from prometheus_client.registry import Collector
 
-Add = Callable[[float, float], float]
+Add = Callable[[Sequence[float]], float]
 Labels = dict[str, str]
 
-
-def _sum(one: float, other: float) -> float:
-    return one + other
-
-
-def _farthest(one: float, other: float) -> float:
-    """Return the one farther from zero: of offsets, the one to worry about."""
-    return max(one, other, key=abs)
-
-
 GAUGES: Final[dict[str, Add]] = {
-    "gateway_alipayplus_clock_offset_seconds": _farthest,
+    "gateway_alipayplus_clock_offset_seconds": partial(max, key=abs),  # of offsets, the one to worry about
     "gateway_build_info": max,
     "gateway_key_info": max,
-    "gateway_upstream_healthy": min,
+    "gateway_upstream_healthy": fmean,
 }
 """How the gauges of several workers become one, where that is not their sum."""
 
@@ -93,13 +85,17 @@ def lasting(snapshot: Snapshot) -> Snapshot:
 
 
 def add(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Add up. Series stand in the order in which they first come; of exemplars of one series the newest counts."""
-    families: dict[str, tuple[Family, dict[tuple[str, ...], Sample]]] = {}
+    """Add up. Series stand in the order in which they first come; of exemplars of one series the newest counts.
+
+    What holds gauges is to be added in one go: a mean of means is none.
+    """
+    families: dict[str, tuple[Family, dict[tuple[str, ...], list[Sample]]]] = {}
     for snapshot in snapshots:
         for family in snapshot:
             _, series = families.setdefault(family.name, (family, {}))
-            _add_samples(series, family)
-    return [Family(family.name, family.kind, family.text, [*series.values()]) for family, series in families.values()]
+            for sample in family.samples:
+                series.setdefault((sample.name, *sample.labels.values()), []).append(sample)
+    return [_family(family, series.values()) for family, series in families.values()]
 
 
 def value(snapshot: Snapshot, name: str) -> float:
@@ -135,17 +131,12 @@ def _exemplar(mark: Mark | None) -> samples.Exemplar | None:
     return samples.Exemplar(mark.labels, mark.value, mark.time) if mark else None
 
 
-def _add_samples(series: dict[tuple[str, ...], Sample], family: Family) -> None:
-    combine = GAUGES.get(family.name, _sum) if family.kind == "gauge" else _sum
-    for sample in family.samples:
-        key = (sample.name, *sample.labels.values())
-        known = series.get(key)
-        series[key] = sample if known is None else _added(known, sample, combine)
+def _family(first: Family, series: Iterable[Sequence[Sample]]) -> Family:
+    combine = GAUGES.get(first.name, sum) if first.kind == "gauge" else sum
+    return Family(first.name, first.kind, first.text, [_added(same, combine) for same in series])
 
 
-def _added(one: Sample, other: Sample, combine: Add) -> Sample:
-    return Sample(one.name, one.labels, combine(one.value, other.value), _newer(one.exemplar, other.exemplar))
-
-
-def _newer(one: Mark | None, other: Mark | None) -> Mark | None:
-    return one if other is None or (one is not None and one.time > other.time) else other
+def _added(same: Sequence[Sample], combine: Add) -> Sample:
+    first = same[0]
+    newest = max((sample.exemplar for sample in same if sample.exemplar), key=lambda mark: mark.time, default=None)
+    return Sample(first.name, first.labels, combine([sample.value for sample in same]), newest)

@@ -54,7 +54,7 @@ def test_gauges_are_sums_or_what_fits_them() -> None:
     lines = text(added)
     assert "gateway_connections 7.0" in lines
     assert "gateway_alipayplus_clock_offset_seconds -5.0" in lines
-    assert 'gateway_upstream_healthy{endpoint="a:1",upstream="wallet"} 0.0' in lines
+    assert 'gateway_upstream_healthy{endpoint="a:1",upstream="wallet"} 0.5' in lines
     assert snapshot.value(added, "gateway_build_info") == 1
 
 
