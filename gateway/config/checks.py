@@ -97,13 +97,13 @@ def identity_is_not_claimed(config: Config) -> Iterator[Fault]:
 
 
 def forward_tls(config: Config) -> Iterator[Fault]:
-    """Demand TLS settings that are complete and used."""
+    """Demand TLS settings that are complete; warn of those that are not used."""
     if config.session.forward is not None:
         yield from _source_tls(config.session.forward, _FORWARD)
 
 
 def introspection_tls(config: Config) -> Iterator[Fault]:
-    """Demand TLS settings that are complete and used."""
+    """Demand TLS settings that are complete; warn of those that are not used."""
     if config.session.introspection is not None:
         yield from _source_tls(config.session.introspection, _INTROSPECTION)
 
@@ -199,7 +199,7 @@ def routes_have_upstreams(config: Config) -> Iterator[Fault]:
 
 
 def upstreams_are_sound(config: Config) -> Iterator[Fault]:
-    """Demand servers that differ and are not all backups, and TLS settings that are complete and used."""
+    """Demand servers that differ and are not all backups, and TLS settings that are complete; warn of those that are not used."""
     for name, upstream in config.api.upstreams.items() if config.api is not None else ():
         path = ("api", "upstreams", name)
         urls = [server.url for server in upstream.servers]
@@ -210,7 +210,8 @@ def upstreams_are_sound(config: Config) -> Iterator[Fault]:
             yield Fault((*path, "servers"), "every one is a backup: leave backup out where a server is for every request")
         yield from _pair(upstream.tls, (*path, "tls"))
         if upstream.tls is not None and not any(url.startswith("https:") for url in urls):
-            yield Fault((*path, "tls"), "never used, since no server begins with https://: write https:// there, or remove this section")
+            message = "never used, since no server begins with https://: write https:// there, or remove this section"
+            yield Fault((*path, "tls"), message, warning=True)
 
 
 RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
@@ -248,7 +249,8 @@ def _source_tls(source: Forward | Introspection, section: KeyPath) -> Iterator[F
         return
     yield from _pair(source.tls, (*section, "tls"))
     if source.url.startswith("http://"):
-        yield Fault((*section, "tls"), "never used, since url begins with http://: write https:// there, or remove this section")
+        message = "never used, since url begins with http://: write https:// there, or remove this section"
+        yield Fault((*section, "tls"), message, warning=True)
 
 
 def _pair(tls: Tls | None, path: KeyPath) -> Iterator[Fault]:

@@ -44,11 +44,6 @@ INTROSPECTION = "{url: https://idp.internal/introspect, client_id: g, client_sec
             id="E1-identity-twice",
         ),
         pytest.param(
-            {"session__forward__tls": "{ca: a.pem}"},
-            "session.forward.tls: never used, since url begins with http://: write https:// there, or remove this section",
-            id="E1-tls-unused",
-        ),
-        pytest.param(
             {"session__forward__url": "https://a", "session__forward__tls": "{certificate: a.pem}"},
             "session.forward.tls: certificate and private_key belong together: write private_key too",
             id="E1-certificate-alone",
@@ -134,6 +129,14 @@ def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -
         (
             {"session__forward": None, "session__introspection": INTROSPECTION.replace("https", "http")},
             "session.introspection.url: warning: the client secret and the tokens travel unencrypted: write https",
+        ),
+        (
+            {"session__forward__tls": "{ca: a.pem}"},
+            "session.forward.tls: warning: never used, since url begins with http://: write https:// there, or remove this section",
+        ),
+        (
+            {"api__upstreams": "{w: {servers: http://a, tls: {ca: a.pem}}}", "api__routes": "[{prefix: /, upstream: w}]"},
+            "api.upstreams.w.tls: warning: never used, since no server begins with https://: write https:// there, or remove this section",
         ),
         (
             {"session__forward__request_headers": "[x-customer-ID]"},
