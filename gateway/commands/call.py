@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from gateway.commands.input import FAILED, USAGE, UnusableInput, read, refuse
+from gateway.commands.input import FAILED, USAGE, UnusableInput, demand_utf8, read, refuse
 from gateway.simulator.answers import sample
 from gateway.upstream.tls import verifying_context
 
@@ -188,6 +188,7 @@ def _header(line: str) -> tuple[str, str]:
 def _with_scene(body: bytes, scene: str | None) -> bytes:
     if scene is None:
         return body
+    demand_utf8(scene, "--scene")
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

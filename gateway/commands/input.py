@@ -28,6 +28,14 @@ def read(name: str) -> bytes:
         raise UnusableInput(f"{name}: {error.strerror}") from error
 
 
+def demand_utf8(text: str, option: str) -> None:
+    """Raise UnusableInput for bytes of the command line that are not UTF-8, which Python keeps as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnusableInput(f"{option} is not UTF-8") from None
+
+
 def signing_key(file: str, password_file: str | None, version: str) -> SigningKey:
     """Read a private key; the password is the first line of its file. Raises UnusableInput."""
     try:

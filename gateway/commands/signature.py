@@ -10,9 +10,11 @@ from gateway.alipayplus.diagnose import Diagnosis, diagnose
 from gateway.alipayplus.keys import VerificationKey
 from gateway.alipayplus.mistakes import Text
 from gateway.alipayplus.signature import SignatureError, decode_signature, format_signature, parse_signature, string_to_sign
-from gateway.commands.input import FAILED, USAGE, UnusableInput, public_half, read, refuse, signing_key, verification_key
+from gateway.commands.input import FAILED, USAGE, UnusableInput, demand_utf8, public_half, read, refuse, signing_key, verification_key
+from gateway.config.rules import KEY_VERSION
 
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
+_HEADER_TEXT: Final = re.compile("[\t -~\x80-\xff]*")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,7 +48,7 @@ def _add_text(parser: argparse.ArgumentParser, time: str) -> None:
 def sign(args: argparse.Namespace) -> int:
     """Print the value of the Signature header."""
     try:
-        key = signing_key(args.key, args.password_file, args.key_version)
+        key = signing_key(args.key, args.password_file, _version(args.key_version))
         data = _data(args, read(args.body))
     except UnusableInput as error:
         return refuse(error, USAGE)
@@ -60,6 +62,7 @@ def sign(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """Say OK, or what is wrong and which mistake explains it."""
     try:
+        demand_utf8(args.signature, "--signature")
         key = verification_key(args.key)
         own_key = public_half(args.own_key) if args.own_key else None
         body = read(args.body)
@@ -87,11 +90,17 @@ def _conclusion(found: Diagnosis) -> str:
     return "this explains the signature (it verifies then):" if found.mistakes else "apart from that the signature is right"
 
 
+def _version(given: str) -> str:
+    complaint = KEY_VERSION.complaint(given)
+    if complaint:
+        raise UnusableInput(f"--key-version: {complaint}")
+    return given
+
+
 def _data(args: argparse.Namespace, body: bytes) -> bytes:
-    try:
-        return string_to_sign(args.uri, args.client_id, args.time, body)
-    except UnicodeEncodeError:
-        raise UnusableInput("--uri, --client-id and --time can't hold characters that no header can hold") from None
+    if not all(map(_HEADER_TEXT.fullmatch, (args.uri, args.client_id, args.time))):
+        raise UnusableInput("--uri, --client-id and --time can't hold characters that no header can hold")
+    return string_to_sign(args.uri, args.client_id, args.time, body)
 
 
 def _wrong(key: VerificationKey, data: bytes, given: str) -> str | None:

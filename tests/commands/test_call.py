@@ -285,6 +285,7 @@ async def test_tls_is_verified(call_: Call, tmp_path: Path) -> None:
         (["http://host", "/nonexistent/file"], "/nonexistent/file: No such file or directory"),
         (["http://host", "--ca", "/nonexistent/ca"], "/nonexistent/ca: No such file or directory"),
         (["http://host", "--ca", __file__], "test_call.py: no certificates in PEM"),
+        (["http://host", "--scene", "S\udcff"], "--scene is not UTF-8"),
         (["http://host", "--scene", "S", __file__], "--scene needs a body that is a JSON object"),
     ],
 )
