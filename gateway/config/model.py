@@ -23,12 +23,14 @@ Count = Annotated[int, Bounds(1, 1_000_000)]
 File = Annotated[Path, rules.FILE]
 HeaderName = Annotated[str, rules.HEADER_NAME]
 RequestHeaderName = Annotated[str, rules.REQUEST_HEADER_NAME]
+IdentityHeaderName = Annotated[str, rules.IDENTITY_HEADER_NAME]
 CookieName = Annotated[str, rules.COOKIE_NAME]
 Url = Annotated[str, rules.URL, MaskedIfSubstituted(MaskedQuery)]
 Origin = Annotated[str, rules.ORIGIN]
 Listeners = Annotated[tuple[Annotated[Listener, PathBehind(listener.UNIX)], ...], OneOrMany(), Distinct(ignore_case=False)]
 Origins = Annotated[tuple[Origin, ...], OneOrMany(), Distinct()]
 HeaderNames = Annotated[tuple[HeaderName, ...], Distinct()]
+IdentityHeaderNames = Annotated[tuple[IdentityHeaderName, ...], Distinct()]
 RequestHeaderNames = Annotated[tuple[RequestHeaderName, ...], NotEmpty(), Distinct()]
 HostNames = Annotated[tuple[Annotated[str, rules.HOST_NAME], ...], OneOrMany(), Distinct()]
 Methods = Annotated[tuple[Annotated[str, rules.METHOD], ...], OneOrMany(), Distinct()]
@@ -60,7 +62,7 @@ class ServerTls(Struct, frozen=True, kw_only=True):
         File | None, Doc("Clients are asked for a certificate, and one that they show is verified with these CA certificates (PEM).")
     ] = None
     subject_header: Annotated[
-        RequestHeaderName | None,
+        IdentityHeaderName | None,
         Doc("The header in which the MPP's API gets the subject of a verified client certificate (RFC 4514); the client's own is removed."),
     ] = None
 
@@ -127,7 +129,7 @@ class Forward(Struct, frozen=True, kw_only=True):
     ] = ("Authorization", "Cookie")
     cookies: Annotated[CookieNames | None, Doc("Send only these cookies; default: all.")] = None
     customer_id: Annotated[CustomerId, Doc("Where the customer id stands in the answer: {header: NAME} or {json: POINTER}.")]
-    forward_headers: Annotated[HeaderNames, Doc("More headers of the answer that the MPP's API gets.")] = ()
+    forward_headers: Annotated[IdentityHeaderNames, Doc("More headers of the answer that the MPP's API gets.")] = ()
     timeout: Annotated[Timeout, Doc("For the whole check, waiting for a connection included.")] = Duration(2)
     max_in_flight: Annotated[Count, Doc("How many checks may be under way at once.")] = 256
     tls: Annotated[Tls | None, Doc("TLS towards the auth service.")] = None
@@ -160,7 +162,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     forward: Annotated[Forward | None, Doc("Ask the MPP's own auth service.")] = None
     introspection: Annotated[Introspection | None, Doc("Ask an OAuth 2.0 token introspection endpoint (RFC 7662).")] = None
-    identity_header: Annotated[HeaderName, Doc("The header in which the MPP's API gets the checked customer id.")] = "X-Customer-Id"
+    identity_header: Annotated[IdentityHeaderName, Doc("The header in which the MPP's API gets the checked customer id.")] = "X-Customer-Id"
     cache: Annotated[Cache, Doc("How long the outcome of a check is kept.")] = field(default_factory=Cache)
 
 

@@ -37,6 +37,10 @@ FRAMING_HEADERS: Final = frozenset(
 )
 OWN_HEADERS: Final = frozenset({"accept", "traceparent", "x-request-id"})  # set by the gateway on the call to the auth service
 
+WRITTEN_ANEW: Final = frozenset(  # by the gateway, on each request to the MPP's API
+    {"traceparent", "tracestate", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Doc:
@@ -116,8 +120,13 @@ def _no_framing(name: str) -> str | None:
     return "headers that frame a message or belong to one connection cannot stand here" if name.lower() in FRAMING_HEADERS else None
 
 
-def _no_own(name: str) -> str | None:
-    return _no_framing(name) or ("the gateway sets this header itself: leave it out" if name.lower() in OWN_HEADERS else None)
+def _no_own(name: str, own: frozenset[str] = OWN_HEADERS) -> str | None:
+    is_own = re.sub("[^a-z0-9]", "-", name.lower()) in own
+    return _no_framing(name) or ("the gateway sets this header itself: leave it out" if is_own else None)
+
+
+def _no_anew(name: str) -> str | None:
+    return _no_own(name, OWN_HEADERS | WRITTEN_ANEW)
 
 
 def _url(text: str) -> str | None:
@@ -178,6 +187,7 @@ def _server_name(text: str) -> str | None:
 
 HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id", _no_framing)
 REQUEST_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as Authorization", _no_own)
+IDENTITY_HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id", _no_anew)
 COOKIE_NAME: Final = Text(_TOKEN, "the name of a cookie, such as sid")
 URL: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?(?:\?{_QUERY})?", "a URL such as http://127.0.0.1:8081/session", _url)
 COLLECTOR: Final = Text(rf"https?://{HOST}(?::{PORT})?(?:/{_PATH})?", "a URL such as http://127.0.0.1:4318", _collector)

@@ -17,6 +17,7 @@ from operator import not_
 from string import ascii_letters, digits
 from typing import Final
 
+from gateway.config.rules import WRITTEN_ANEW
 from gateway.upstream.message import Field, Head
 from gateway.upstream.names import NameTable
 
@@ -40,18 +41,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_WRITTEN_ANEW: Final = frozenset(
-    {
-        b"host",
-        b"traceparent",
-        b"tracestate",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-        b"x-real-ip",
-        b"x-request-id",
-    }
-)
+_WRITTEN_ANEW: Final = frozenset({b"host", *(name.encode() for name in WRITTEN_ANEW)})
 # What makes some servers take another method or path than the ones that were routed (faults G5), or another proxy (httpoxy).
 _OVERRIDES: Final = frozenset(
     {b"proxy", b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url"}

@@ -165,6 +165,8 @@ def test_an_empty_section_counts_as_absent(files: Files, empty: str) -> None:
         pytest.param("session__forward__request_headers", "Cookie", "not a list: write [Cookie]", id="E1-list-text"),
         pytest.param("session__forward__request_headers", "[]", "empty: write at least one element", id="E1-list-empty"),
         pytest.param("session__forward__request_headers", "[Cookie, cookie]", "stands twice in this list", id="E1-list-twice"),
+        pytest.param("session__forward__forward_headers", "[X-Request-Id]", "the gateway sets this header itself", id="E1-forwarded-own"),
+        pytest.param("session__identity_header", "x_real_ip", "the gateway sets this header itself", id="E1-identity-own"),
         pytest.param("session__forward__cookies", "[sid, sid]", "stands twice in this list", id="E1-cookie-twice"),
         pytest.param("session__forward__cookies", "[a=b]", "write the name of a cookie, such as sid", id="E1-cookie-name"),
         pytest.param("session__forward__customer_id", "X-Customer-Id", "not a section: write keys below it: header, json", id="E1-section"),

@@ -10,6 +10,7 @@ from gateway.config.rules import Text
 GOOD = [
     (rules.HEADER_NAME, ["X-Customer-Id", "a", "x_y", "!#$%&'*+-.^_`|~"]),
     (rules.REQUEST_HEADER_NAME, ["Authorization", "Cookie", "X-Token"]),
+    (rules.IDENTITY_HEADER_NAME, ["X-Customer-Id", "Authorization", "X-Request-Ids"]),
     (rules.COOKIE_NAME, ["sid", "__Host-sid"]),
     (
         rules.URL,
@@ -41,6 +42,7 @@ BAD = [
         ["", "a b", "X:", "ü", "Host", "content-length", "Transfer-Encoding", "Connection", "EXPECT", "Upgrade", "TE", "Trailer"],
     ),
     (rules.REQUEST_HEADER_NAME, ["Accept", "X-Request-Id", "traceparent", "Keep-Alive", "Proxy-Authorization", "a\nb"]),
+    (rules.IDENTITY_HEADER_NAME, ["x-request-id", "X_Request.ID", "X-Forwarded-For", "X-Real-IP", "Traceparent", "Host", "Accept", "a b"]),
     (rules.COOKIE_NAME, ["", "a=b", "a;b", "a b"]),
     (
         rules.URL,
@@ -107,6 +109,7 @@ def test_E1_what_a_rule_refuses(rule: Text, text: str) -> None:
     [
         (rules.HEADER_NAME, "Content-Length", "headers that frame a message or belong to one connection cannot stand here"),
         (rules.REQUEST_HEADER_NAME, "Accept", "the gateway sets this header itself: leave it out"),
+        (rules.IDENTITY_HEADER_NAME, "X-Forwarded-For", "the gateway sets this header itself: leave it out"),
         (rules.URL, "http://u:p@h/", "a user and password cannot stand in a URL"),
         (rules.URL, "http://h/#x", "a fragment (#...) cannot stand here"),
         (rules.URL, "http://h:99999/", "the host or port is not a valid one"),
