@@ -22,6 +22,7 @@ from gateway.config.shape import Key, Shape, keys_of, shape_of
 from gateway.config.source import ALIAS
 from gateway.config.substitution import resolve
 
+_SUBSTITUTED: Final = "${...} counts in values only: write it out"
 _KNOWN_TAGS: Final = frozenset(YAML + name for name in ("str", "null", "bool", "int", "float", "timestamp", "merge", "value", "map", "seq"))
 
 
@@ -106,7 +107,7 @@ class Converter:
         if not node.value and shape.has(NotEmpty):
             return self._fault(path, "empty: write at least one key below it")
         for name in entries:
-            complaint = rule.rule.complaint(name) if rule else None
+            complaint = _SUBSTITUTED if "${" in name else rule.rule.complaint(name) if rule else None
             if complaint:
                 self._fault((*path, name), f"this key: {complaint}")
         values = {name: self._value(value, shape_of(shape.args[1]), (*path, name)) for name, value in entries.items()}

@@ -157,6 +157,12 @@ def test_an_empty_section_counts_as_absent(files: Files, empty: str) -> None:
         pytest.param(
             "alipayplus__signing__private_keys", "{1: a.pem}", 'YAML does not read this key as text: write "1"', id="E1-private-key-number"
         ),
+        pytest.param(
+            "alipayplus__verification__public_keys",
+            '{"${env:V}": a.pem}',
+            'public_keys."${env:V}": this key: ${...} counts in values only: write it out',
+            id="E1-key-substituted",
+        ),
         pytest.param("alipayplus__verification__public_keys", "{[a]: b}", "a key is a plain text", id="E1-key-list"),
         pytest.param("alipayplus__verification__allow_unsigned_failures", "yes", "neither true nor false", id="E1-yes"),
         pytest.param("alipayplus__verification__allow_unsigned_failures", '"true"', "neither true nor false", id="E1-true-text"),
