@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gateway.commands.input import USAGE, refuse
 from gateway.config import ApiRoute, Config, ConfigError, HeaderChanges, Upstream, load
+from gateway.config.rules import METHOD
 from gateway.edge.routing import RouteTable, explain
 from gateway.passthrough.ways import api_routes, check_api, identity_names
 
@@ -32,7 +34,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the explanation and return 0, or every fault of the configuration and return 3."""
+    """Print the explanation and return 0, or every fault of the configuration and return 3; 2 for what is no method."""
+    if complaint := METHOD.complaint(options.method):
+        return refuse(f"METHOD: {complaint}", USAGE)
     try:
         config = load(options.config, checks=(check_api,)).config
     except ConfigError as error:

@@ -92,3 +92,10 @@ def test_a_faulty_configuration_is_not_explained(command: Command, file: Path) -
     assert outcome.code == 3
     assert "api.routes[1].prefix: write a path such as /wallet" in outcome.err
     assert "api.routes[1].request_headers: X-Tier is the gateway's own" in outcome.err
+
+
+@pytest.mark.parametrize("method", ["get", "G T", "", "GET\n", "G\u00c9T"])
+def test_what_is_no_method_is_wrong_usage(command: Command, file: Path, method: str) -> None:
+    outcome = command("routes -c", file, method, "/pub")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "gateway: METHOD: not of the right form: write a method in capitals, such as GET\n"
