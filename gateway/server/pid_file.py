@@ -3,6 +3,7 @@
 It stays locked as long as the process lives, so that a file that was left behind is told from a running service.
 """
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 _MODE: Final = 0o644
+_LOOKED_AT: Final = 4096  # bytes; no process id is as long
 
 
 class CannotHold(Exception):
@@ -64,6 +66,7 @@ def _locked(file: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(file, descriptor):
+            _demand_no_other_content(descriptor)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor
@@ -72,6 +75,13 @@ def _locked(file: Path) -> int:
         raise
     os.close(descriptor)
     return _locked(file)  # the one before has just removed what was opened
+
+
+def _demand_no_other_content(descriptor: int) -> None:
+    """Raise FileExistsError for what is no pid file: a key perhaps, whose path was written by mistake."""
+    text = os.pread(descriptor, _LOOKED_AT, 0).strip()
+    if text and not text.isdigit():
+        raise FileExistsError(errno.EEXIST, "a file that holds no process id stands there")
 
 
 def _is_at(file: Path, descriptor: int) -> bool:

@@ -90,6 +90,16 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_nobodys(tmp_path: Path) -> 
         running(tmp_path / "file" / "gateway.pid")
 
 
+@pytest.mark.parametrize("text", ["-----BEGIN PRIVATE KEY-----\n", "12 13\n", "\0", f"{'7' * 64}x", "7\nx"])
+def test_a_file_that_is_no_pid_file_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(text)
+    with pytest.raises(CannotHold, match=r"key\.pem cannot be written: a file that holds no process id stands there"):
+        PidFile(file)
+    assert file.read_text() == text
+    assert running(file) is None
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotHold, match=r"server\.pid_file: .*cannot be written: No such file or directory"):
         PidFile(tmp_path / "none" / "gateway.pid")
