@@ -6,7 +6,7 @@ Alerts are Prometheus' matter (deploy/prometheus); these are for the person who 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from gateway.admin.pools import EndpointShown
+from gateway.admin.pools import EndpointShown, PoolShown
 from gateway.admin.status import Concern, Section, ServiceStatus, State
 from gateway.admin.traffic import Flow
 from gateway.admin.words import share
@@ -87,16 +87,18 @@ def _pools(status: ServiceStatus) -> Iterator[Concern]:
             continue
         for endpoint in pool.endpoints:
             if endpoint.state != "in use":
-                yield _endpoint(pool.name, endpoint)
+                yield _endpoint(pool, endpoint)
         if pool.waiting:
             yield _warn("pools", f"{pool.name}: requests wait for a place")
 
 
-def _endpoint(pool: str, endpoint: EndpointShown) -> Concern:
+def _endpoint(pool: PoolShown, endpoint: EndpointShown) -> Concern:
     if endpoint.state == "failing":
-        return _bad("pools", f"{pool}: half or more of the requests to {endpoint.name} fail")
+        text = f"{pool.name}: half or more of the requests to {endpoint.name} fail"
+        has_other = any(one.state == "in use" for one in pool.endpoints)  # what it does not mend, the traffic tells
+        return _warn("pools", text) if has_other else _bad("pools", text)
     where = "" if endpoint.out == endpoint.workers else f" in {endpoint.out} of {endpoint.workers} workers"
-    return _warn("pools", f"{pool}: {endpoint.name} is {endpoint.state}{where}")
+    return _warn("pools", f"{pool.name}: {endpoint.name} is {endpoint.state}{where}")
 
 
 def _workers(status: ServiceStatus) -> Iterator[Concern]:

@@ -34,6 +34,11 @@ WARN: list[tuple[dict[str, Any], str, str]] = [
         "5.0 % of the SDK calls of the last minute failed, mostly X",
     ),
     ({"traffic": traffic(logins=logins(unavailable=1))}, "pools", "1.0 % of the logins of the last minute could not be checked"),
+    (
+        {"pools": (pool(endpoint(state="failing"), endpoint(name="10.0.0.6:8082")),)},
+        "pools",
+        "half or more of the requests to 10.0.0.5:8082 fail",
+    ),
     ({"traffic": traffic(log_lines_dropped=1)}, "traffic", "Log lines were lost"),
     ({"traffic": traffic(restarts=1)}, "workers", "were replaced"),
     ({"pools": (pool(endpoint(state="ejected", out=1)),)}, "pools", "is ejected in 1 of 2 workers"),
