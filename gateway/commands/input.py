@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 from gateway.alipayplus.keys import KeyFormatError, SigningKey, VerificationKey, load_private_key, load_public_key
+from gateway.config import ConfigError
 
 FAILED = 1
 USAGE = 2
+INVALID = 3
 """Exit codes (architecture, The operators' contract)."""
 
 
@@ -18,6 +20,12 @@ def refuse(error: object, code: int) -> int:
     """Show one line on standard error and return the exit code."""
     print(f"gateway: {error}", file=sys.stderr)
     return code
+
+
+def refuse_configuration(error: ConfigError) -> int:
+    """Show every fault, one a line, and return the exit code."""
+    sys.stderr.writelines(f"{fault}\n" for fault in error.faults)
+    return INVALID
 
 
 def read(name: str) -> bytes:

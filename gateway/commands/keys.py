@@ -14,14 +14,13 @@ from typing import Final, NamedTuple
 from gateway.alipayplus.keyring import read_signing_key, read_verification_key
 from gateway.alipayplus.keys import KeyFormatError, VerificationKey, generate_private_key, private_pem
 from gateway.commands import rotate
-from gateway.commands.input import FAILED, refuse
+from gateway.commands.input import FAILED, refuse, refuse_configuration
 from gateway.config import Config, ConfigError, PrivateKey, load
 
 PRIVATE: Final = "mpp-private.pem"
 PUBLIC: Final = "mpp-public.pem"
 PORTAL: Final = "mpp-public.txt"
 SIZES: Final = (2048, 4096)
-CONFIGURATION_INVALID: Final = 3
 
 _NEXT: Final = """\
 {private}
@@ -103,9 +102,7 @@ def show(args: argparse.Namespace) -> int:
     try:
         config = load(args.config).config
     except ConfigError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
-        return CONFIGURATION_INVALID
+        return refuse_configuration(error)
     found = list(rows(config))
     table = [Row("use", "version", "bits", "fingerprint (SHA-256)", "file"), *found]
     widths = [max(len(row[column]) for row in table) for column in range(len(Row._fields))]

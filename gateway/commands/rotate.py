@@ -15,10 +15,8 @@ from typing import Final
 from gateway.alipayplus.keyring import read_signing_key
 from gateway.alipayplus.keys import KeyFormatError, KeyRing, SigningKey, VerificationKey, generate_private_key, private_pem
 from gateway.alipayplus.signature import SignatureError
-from gateway.commands.input import FAILED, USAGE, UnusableInput, refuse
+from gateway.commands.input import FAILED, USAGE, UnusableInput, refuse, refuse_configuration
 from gateway.config import Config, ConfigError, PrivateKey, Secret, load
-
-CONFIGURATION_INVALID: Final = 3
 
 _SAMPLE: Final = ("/rotation/check", "2026-01-01T00:00:00Z", b"{}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -102,9 +100,7 @@ def rotate(args: argparse.Namespace) -> int:
         config = load(args.config).config
         return _prepare(config, args, _version(config, args.version))
     except ConfigError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
-        return CONFIGURATION_INVALID
+        return refuse_configuration(error)
     except UnusableInput as error:
         return refuse(error, USAGE)
     except KeyFormatError as error:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gateway.commands.input import USAGE, refuse
+from gateway.commands.input import USAGE, refuse, refuse_configuration
 from gateway.config import ApiRoute, Config, ConfigError, HeaderChanges, Upstream, load
 from gateway.config.rules import METHOD
 from gateway.edge.routing import RouteTable, explain
 from gateway.passthrough.ways import api_routes, check_api, identity_names
 
-INVALID: Final = 3
 _SESSIONS: Final = {
     "required": "without a valid login it is answered with 401",
     "optional": "a valid login gives the identity; without one the request goes on without",
@@ -40,8 +39,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         config = load(options.config, checks=(check_api,)).config
     except ConfigError as error:
-        sys.stderr.writelines(f"{fault}\n" for fault in error.faults)
-        return INVALID
+        return refuse_configuration(error)
     sys.stdout.writelines(f"{line}\n" for line in explanation(config, options.method, options.url))
     return 0
 
