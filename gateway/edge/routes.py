@@ -59,6 +59,8 @@ def _own_faults(route: Route, index: int, sdk_prefix: str) -> Iterator[Fault]:
         yield _fault(index, "prefix", "write a path such as /wallet: no escapes, dot segments, empty segments, `;`, query or non-ASCII")
     elif _is_below(route.prefix, sdk_prefix):
         yield _fault(index, "prefix", f"never reached: all below {sdk_prefix} is SDK traffic")
+    elif "*" in route.prefix:
+        yield _fault(index, "prefix", "a * stands for itself here: a prefix takes all below it, without one", warning=True)
     if any(not _HOST.fullmatch(host) for host in route.hosts):
         yield _fault(index, "host", "write host names in lower case, without port, such as api.wallet.example")
     if any(not _TOKEN.fullmatch(method) for method in route.methods):

@@ -11,6 +11,7 @@ GOOD = [
     (rules.HEADER_NAME, ["X-Customer-Id", "a", "x_y", "!#$%&'*+-.^_`|~"]),
     (rules.REQUEST_HEADER_NAME, ["Authorization", "Cookie", "X-Token"]),
     (rules.IDENTITY_HEADER_NAME, ["X-Customer-Id", "Authorization", "X-Request-Ids"]),
+    (rules.METHOD, ["GET", "PROPFIND", "M-SEARCH"]),
     (rules.COOKIE_NAME, ["sid", "__Host-sid"]),
     (
         rules.URL,
@@ -43,6 +44,7 @@ BAD = [
     ),
     (rules.REQUEST_HEADER_NAME, ["Accept", "X-Request-Id", "traceparent", "Keep-Alive", "Proxy-Authorization", "a\nb"]),
     (rules.IDENTITY_HEADER_NAME, ["x-request-id", "X_Request.ID", "X-Forwarded-For", "X-Real-IP", "Traceparent", "Host", "Accept", "a b"]),
+    (rules.METHOD, ["", "*", "get", "GET,POST", "GET POST", "-", "GET\n"]),
     (rules.COOKIE_NAME, ["", "a=b", "a;b", "a b"]),
     (
         rules.URL,

@@ -47,6 +47,11 @@ def test_prefixes_that_may_be_read_in_two_ways_are_faults(prefix: str) -> None:
     assert faults(Route(prefix, "wallet")) == [(0, "prefix", False)]
 
 
+@pytest.mark.parametrize("prefix", ["/api/*", "/*", "/a*/b"])
+def test_a_prefix_that_is_meant_as_a_pattern_is_a_warning(prefix: str) -> None:
+    assert faults(Route(prefix, "wallet")) == [(0, "prefix", True)]
+
+
 @pytest.mark.parametrize("prefix", ["/alipayplus", "/alipayplus/", "/alipayplus/v2"])
 def test_a_route_below_the_sdk_prefix_is_a_fault(prefix: str) -> None:
     assert faults(WIDE, Route(prefix, "wallet")) == [(1, "prefix", False)]
