@@ -27,7 +27,7 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer, whatever it is: what a browser must not do with it."""
+"""Of every answer to what is a request: what a browser must not do with it."""
 
 _ASSETS: Final = {"status.css": "text/css", "status.js": "text/javascript"}
 
