@@ -7,8 +7,10 @@ anything has happened that matters. That look is taken from time to time anyway,
 import asyncio
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 LOOK: Final = 0.5
@@ -18,6 +20,7 @@ SETTLE: Final = 1.0
 """Seconds from a first change to the report: changes that come meanwhile are one (faults E5)."""
 
 _TOLD_WITHIN: Final = 50  # milliseconds
+_SPARE_THREADS: Final = 4  # more than one, since the kernel counts those that were tried for a moment longer
 _LINKS_MAX: Final = 40  # on the way to a file; as many as the kernel follows
 
 Look = dict[Path, tuple[int, ...] | None]
@@ -27,7 +30,7 @@ async def until_changed(seen: Look) -> None:
     """Return when some of the files do not look any more as they were `seen`, and have had a second to settle."""
     try:
         await _until_told(seen)
-    except (OSError, RuntimeError):  # no more watches are to be had (inotify's limits), or a directory has just gone
+    except (OSError, RuntimeError):  # no more watches or threads are to be had (limits of the system), or a directory has just gone
         while look(seen) == seen:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(LOOK)
     await asyncio.sleep(SETTLE)
@@ -44,6 +47,7 @@ def directories_of(files: Iterable[Path]) -> set[Path]:
 
 
 async def _until_told(seen: Look) -> None:
+    _check_room_for_threads()
     from watchfiles import awatch  # noqa: PLC0415  it takes long to import, and the service is to be ready before
 
     told = awatch(
@@ -62,6 +66,17 @@ async def _until_told(seen: Look) -> None:
         async for _ in told:
             if look(seen) != seen:
                 return
+
+
+def _check_room_for_threads() -> None:
+    """Raise RuntimeError where no thread can be started: there, watchfiles ends the whole process (it panics, and again cleaning up)."""
+    tried = Event()
+    with ThreadPoolExecutor(_SPARE_THREADS) as threads:
+        try:
+            for _ in range(_SPARE_THREADS):
+                threads.submit(tried.wait)
+        finally:
+            tried.set()
 
 
 def _directories(file: Path) -> set[Path]:

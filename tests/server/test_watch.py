@@ -1,11 +1,33 @@
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from gateway.server.watch import directories_of, look, until_changed
+
+WITHOUT_THREADS: Final = """
+import asyncio, os, resource, tempfile, watchfiles
+from pathlib import Path
+from gateway.server.watch import look, until_changed
+
+async def watch(file):
+    waiting = asyncio.create_task(until_changed(look([file])))
+    await asyncio.sleep(0)
+    file.write_text("one")
+    await asyncio.wait_for(waiting, 30)
+
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+if os.getuid() == 0:  # whom that limit does not hold for
+    os.setuid(64999)
+with tempfile.TemporaryDirectory() as folder:
+    asyncio.run(watch(Path(folder) / "a"))
+print("noticed")
+"""
 
 
 def write(folder: Path) -> None:
@@ -55,6 +77,11 @@ async def test_a_change_that_came_before_is_noticed_too(tmp_path: Path) -> None:
     seen = look([tmp_path / "a"])
     (tmp_path / "a").write_text("two!")
     await asyncio.wait_for(until_changed(seen), 30)
+
+
+def test_a_change_is_noticed_also_where_no_thread_can_be_started() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "noticed\n"), done.stderr
 
 
 async def test_other_files_of_the_folder_do_not_matter(tmp_path: Path) -> None:
