@@ -95,6 +95,14 @@ def test_a_faulty_configuration_is_not_tried_again() -> None:
     assert settings(SERVICE, "RestartPreventExitStatus") == ["2 3"]
 
 
+def test_no_access_line_is_dropped_by_the_journal() -> None:
+    assert settings(SERVICE, "LogRateLimitIntervalSec") == ["0"]
+
+
+def test_a_reload_has_room_for_its_workers_on_a_machine_with_many_cpus() -> None:
+    assert settings(SERVICE, "TasksMax") == []
+
+
 class Service:
     """What systemd does for a service of these units, as far as it can be done without it: sockets, credentials, messages, commands."""
 
