@@ -49,7 +49,10 @@ def values() -> Schema:
             enabled=FLAG, minReplicas=COUNT, maxReplicas=COUNT, cpu={**COUNT, "maximum": 100}, inFlight={"type": "integer", "minimum": 0}
         ),
         "monitoring": _section(enabled=FLAG, labels=TEXTS),
-        "networkPolicy": _section(enabled=FLAG, clients=PEERS, prometheus=PEERS, egress={"type": "array", "items": MAP}),
+        "networkPolicy": {
+            **_section(enabled=FLAG, clients=PEERS, prometheus=PEERS, egress={"type": "array", "items": MAP}),
+            "required": ["clients", "prometheus"],
+        },
         "global": MAP,  # Helm's own
     }
     root = {"$schema": own.pop("$schema"), "title": "values of the chart alipayplus-gateway", **_section(**properties)}

@@ -189,6 +189,7 @@ def wrong() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "replicaCount", {"config": CONFIG, "replicaCount": 3}
     yield "digest", {"config": CONFIG, "image": {"digest": "latest"}}
     yield "clients", {"config": CONFIG, "networkPolicy": {"clients": []}}
+    yield "prometheus", {"config": CONFIG, "networkPolicy": {"prometheus": None}}  # by which Helm takes the default away
     yield "limit", {"config": CONFIG, "resources": {"limit": {"memory": "2Gi"}}}
     yield "podAntiAfinity", {"config": CONFIG, "affinity": {"podAntiAfinity": {}}}
     yield "secret", {"config": CONFIG, "secret": "not a name"}
