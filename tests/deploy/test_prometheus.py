@@ -18,8 +18,10 @@ from gateway.alipayplus.results import DOCUMENTED, Result
 from gateway.edge import shedding
 from gateway.errors import FAILURES
 from gateway.sdkproxy.contract import http_status
+from gateway.session import flight
 from gateway.telemetry.clock import LARGE as CLOCK_OFFSET_WARNING
 from gateway.telemetry.metrics import Metrics, ServiceMetrics
+from gateway.upstream import cluster
 from tests.deploy.expressions import METRICS, PROMETHEUS_OWN, faults, read, recorded
 from tests.deploy.watched import DEPLOY, Watched, needs_prometheus
 
@@ -102,10 +104,10 @@ def test_each_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: dic
 
 def test_the_reasons_that_the_runbook_names_are_those_of_the_log() -> None:
     rows = re.findall(r"^\| ((?:the|a|no) .+?) \|", section("GatewayAlipayplusKeyUnknown"), re.MULTILINE)
-    places = re.findall(r"“([^”]+)”", section("GatewayAvailabilityBurn"))
-    said = "".join(inspect.getsource(module) for module in (client, keys, shedding, verification))
+    places = re.findall(r"“([^”]+)”", section("GatewayAvailabilityBurn") + section("GatewayApiRefused"))
+    said = "".join(inspect.getsource(module) for module in (client, cluster, flight, keys, shedding, verification))
     assert [reason for reason in (*"; ".join(rows).split("; "), *places) if f'"{reason}"' not in said] == []
-    assert (len(rows), len(places)) == (4, 3)
+    assert (len(rows), len(places)) == (4, 8)
 
 
 def test_the_runbook_has_no_section_without_an_alert_and_no_link_into_nowhere() -> None:
