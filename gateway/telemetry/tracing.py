@@ -31,7 +31,7 @@ class Exporter(Protocol):
 def check_tracing(config: Config) -> Iterator[Fault]:
     """Demand that the extra is installed where traces are wanted."""
     if config.telemetry.tracing is not None and not is_installed():
-        message = "needs the extra tracing, which is not installed: pip install alipayplus-gateway[tracing], or remove this section"
+        message = "needs the extra tracing, which is not installed: pip install --require-hashes -r requirements-tracing.lock, or remove it"
         yield Fault(("telemetry", "tracing"), message)
 
 

@@ -377,4 +377,4 @@ async def test_without_the_extra_it_is_a_fault_of_the_configuration(start: Any, 
         )
         out, err = await process.communicate()
         assert process.returncode == 3
-        assert b"telemetry.tracing: needs the extra tracing, which is not installed: pip install alipayplus-gateway[tracing]" in out + err
+        assert b"telemetry.tracing: needs the extra tracing, which is not installed: pip install --require-hashes" in out + err
