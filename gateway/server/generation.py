@@ -63,7 +63,7 @@ class Generation:
         self._slots: Sequence[Sockets] = ()
         self._seats: list[Seat] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._started: set[int] = set()
+        self._has_served = False
         self._spare: Child | None = None
 
     async def start(self, listeners: Listeners, tasks: asyncio.TaskGroup, *, spare: Child | None = None) -> None:
@@ -82,6 +82,7 @@ class Generation:
                 await self._until_all_serve()
         except TimeoutError:
             raise NotReady("its workers did not get ready in time") from None
+        self._has_served = True
 
     @property
     def serving(self) -> int:
@@ -126,9 +127,8 @@ class Generation:
     async def _start(self, slot: int, sockets: Sockets) -> Member:
         """Start a worker. Raises OSError."""
         child = self._take_spare() or self._children.start(self._openssl)
-        if slot in self._started:
+        if self._has_served:
             self._metrics.worker_restarts.inc()
-        self._started.add(slot)
         member = Member(child, slot, self._member_ended)
         self.members.add(member)
         self._log().debug("a worker is started", worker=slot, worker_pid=member.pid, generation=self.number)

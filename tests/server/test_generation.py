@@ -164,6 +164,8 @@ async def test_E3_a_generation_that_does_not_get_ready_says_why(stage: Stage, pr
         await generation.start(stage.listeners, stage.tasks)
     await generation.drain()
     assert generation.members == set()
+    restarts = snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total")
+    assert restarts == 0, "what a worker that never served had in flight is nothing"
 
 
 async def test_E3_a_machine_without_room_for_a_process_is_named(stage: Stage) -> None:
