@@ -182,6 +182,12 @@ def test_an_image_by_digest_and_what_pods_are_given_besides() -> None:
         kubernetes_validate.validate(resource, VERSIONS[0], strict=True)
 
 
+def test_meshes_are_told_that_the_gateway_speaks_tls() -> None:
+    tls = merged(CONFIG, {"server": {"tls": {"certificate": "tls.crt", "private_key": "tls.key"}}})
+    protocols = [only(rendered({"config": config}), "Service")["spec"]["ports"][0]["appProtocol"] for config in (CONFIG, tls)]
+    assert protocols == ["http", "https"]
+
+
 def wrong() -> Iterator[tuple[str, dict[str, Any]]]:
     """Give values that are wrong, with what the refusal names."""
     yield "session", {}

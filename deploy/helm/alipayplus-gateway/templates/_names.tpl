@@ -15,6 +15,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "gateway.protocol" -}}
+{{ ternary "https" "http" (hasKey .Values.config.server "tls") }}
+{{- end }}
+
 {{/* A duration of gateway.yaml (500ms, 12s, 5m, 1h) in whole seconds, rounded up. */}}
 {{- define "gateway.seconds" -}}
 {{- $number := regexFind "^[0-9]+" . | int -}}
