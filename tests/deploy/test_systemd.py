@@ -95,6 +95,11 @@ def test_a_faulty_configuration_is_not_tried_again() -> None:
     assert settings(SERVICE, "RestartPreventExitStatus") == ["2 3"]
 
 
+def test_whatever_else_fails_is_tried_again_for_ever() -> None:
+    [interval, burst, pause] = [float(settings(SERVICE, name)[0]) for name in ("StartLimitIntervalSec", "StartLimitBurst", "RestartSec")]
+    assert burst > interval / pause + 1
+
+
 def test_no_access_line_is_dropped_by_the_journal() -> None:
     assert settings(SERVICE, "LogRateLimitIntervalSec") == ["0"]
 
