@@ -18,7 +18,7 @@ Labels = Mapping[str, frozenset[str] | None]
 """The labels of a metric, each with its values where they are a closed set."""
 
 ANY: Final = None
-TARGET: Final[Labels] = {"job": ANY, "instance": ANY}
+TARGET: Final[Labels] = {"job": ANY, "namespace": ANY, "instance": ANY}
 _UPSTREAM: Final[Labels] = {"upstream": ANY, "endpoint": ANY}
 
 
