@@ -16,6 +16,7 @@ from gateway.upstream.message import FIRST_FINAL, request_head
 from gateway.upstream.parser import AnswerParser
 
 _STAGGER: Final = 0.25
+_QUEUE_FULL: Final = 0.02  # seconds until a unix socket is asked again
 _OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -130,14 +131,27 @@ async def _connected(family: socket.AddressFamily, address: str | tuple[str, int
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        if family != socket.AF_UNIX:
+        if isinstance(address, str):
+            await _connect_to_path(sock, address)
+        else:
             for level, option, value in _OPTIONS:
                 sock.setsockopt(level, option, value)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+            await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _connect_to_path(sock: socket.socket, path: str) -> None:
+    """Connect to a unix socket as soon as its queue has room. Nothing tells when that is, and the event loops take a full one for made."""
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:
+            await asyncio.sleep(_QUEUE_FULL)
+        else:
+            return
 
 
 async def _ask_for_tunnel(sock: socket.socket, endpoint: Endpoint) -> None:

@@ -97,6 +97,26 @@ async def test_a_unix_socket(start_peer: StartPeer, tmp_path: Path) -> None:
         await get(Endpoint.parse(f"unix:{tmp_path}/nobody.sock"))
 
 
+async def test_C1_a_unix_socket_whose_queue_is_full_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "peer.sock")
+    endpoint = Endpoint.parse(f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as filler:
+        listener.bind(path)
+        listener.listen(0)
+        filler.connect(path)
+        with pytest.raises(Unreachable, match="connect timeout"):
+            await get(endpoint, timeout=0.05)
+        waiting = asyncio.create_task(get(endpoint))
+        await asyncio.sleep(0)
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+        with sock:
+            assert await asyncio.get_running_loop().sock_recv(sock, 1000) == GET
+            await asyncio.get_running_loop().sock_sendall(sock, HI)
+            assert (await waiting).body == b"hi"
+
+
 async def test_the_next_address_is_tried_when_one_refuses_or_is_silent(
     start_peer: StartPeer, refused_port: int, silent_address: Address
 ) -> None:
