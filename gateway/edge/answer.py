@@ -42,6 +42,10 @@ class Reply(Protocol):
     sent: bool
     size: int
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its head has been written, which tells the client whether the connection goes on."""
+
     def send(self, request: Request) -> None:
         """Write the answer, if that has not been done."""
 
@@ -60,6 +64,11 @@ class Answer(Struct, gc=False):
     keep_alive: bool = False
     sent: bool = False
     size: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Say that nothing has been written."""
+        return False
 
     def send(self, request: Request) -> None:
         """Write the whole answer, once."""

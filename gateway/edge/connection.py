@@ -97,6 +97,11 @@ class Connection(BaseProtocol):
         """Whether no request is in flight on the connection, none has come in part, and nothing waits to be read."""
         return self._awaits_request() and not self._come and not self._has_come()
 
+    @property
+    def idle_seconds(self) -> float:
+        """For how long no request has been in flight, if that is so."""
+        return self._loop.time() - self._idle_since
+
     def _awaits_request(self) -> bool:
         return self._waiter is not None and not self._queue and not self._incoming.head
 

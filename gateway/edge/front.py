@@ -279,7 +279,7 @@ class Front:
         connection = request.connection
         refused_unread = not request.content.is_eof()
         unasked = refused_unread and expects_continue(request) and not (connection.is_asked or request.content.total_bytes)
-        answer.close = answer.close or self.draining or unasked or connection.is_last
+        answer.close = answer.close or (self.draining and not answer.has_begun) or unasked or connection.is_last
         exchange.status = answer.status
         try:
             answer.send(request)

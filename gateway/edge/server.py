@@ -171,11 +171,11 @@ class EdgeServer:
             connection.go_on()
         self._write()
 
-    def close_idle(self) -> None:
-        """Close the connections on which no request has begun, as far as that can be known here."""
+    def close_idle(self, seconds: float = 0.0) -> None:
+        """Close the connections on which no request has begun for so many seconds, as far as that can be known here."""
         self._settle()
         for connection in tuple(self.connections):
-            if connection.is_idle:
+            if connection.is_idle and connection.idle_seconds >= seconds:
                 connection.force_close()
 
     async def shutdown(self, timeout: float) -> None:

@@ -45,7 +45,7 @@ class Draining:
 
     def _is_over(self) -> bool:
         if self._loop.time() >= self._grace_ends:
-            self._parts.edge.close_idle()
+            self._parts.edge.close_idle(IDLE_GRACE)
         return not (self._parts.front.in_flight or self._acceptor.open)
 
     async def _within(self, seconds: float, is_over: Callable[[], bool]) -> bool:

@@ -129,6 +129,36 @@ async def test_a_websocket_gets_1001_at_the_end_of_the_drain_after_a_reload(star
     assert await gateway.stop() == 0
 
 
+async def test_F1_a_connection_whose_answer_a_drain_finds_under_way_may_be_used_once_more(start: Any) -> None:
+    """Its client has been told nothing of an end, so the next request may be on the way."""
+    go_on, request = asyncio.Event(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh")
+            await go_on.wait()
+            writer.write(b"i")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as upstream:
+        wallet = {"servers": [f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"]}
+        api = {"upstreams": {"wallet": wallet}, "routes": [{"prefix": "/", "upstream": "wallet", "session": "none"}]}
+        gateway = await start(await start.simulator(), {"server": {"accept_grace": "0s"}, "api": api})
+        (idle, idle_writer), (reader, writer) = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+        writer.write(request)
+        assert (await reader.readuntil(b"\r\n\r\nh")).startswith(b"HTTP/1.1 200 ")
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await idle.read() == b""  # so the grace for those that were idle is over
+        go_on.set()
+        assert await reader.readexactly(1) == b"i"
+        writer.write(request)
+        assert (await reader.read()).endswith(b"\r\nConnection: close\r\n\r\nhi")
+        assert await gateway.ended() == 0
+        for each in (idle_writer, writer):
+            each.close()
+
+
 async def test_the_commands_reload_healthcheck_and_stop(start: Any, run_gateway: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim, {"server": {"pid_file": "gateway.pid", "accept_grace": "0s"}})

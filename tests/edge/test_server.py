@@ -407,6 +407,8 @@ async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them
     busy[1].write(b"POST %b HTTP/1.1\r\nHost: a\r\n\r\n" % PATH)
     await entered.wait()
     coming[1].write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")  # in the system's hands, not yet in ours
+    edge.server.close_idle(60)  # none has been for so long
+    assert edge.server.open == 5
     edge.server.close_idle()
     assert await fresh[0].read() == await kept[0].read() == b""
     assert b" 404 " in await coming[0].read()

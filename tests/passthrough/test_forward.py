@@ -471,3 +471,28 @@ async def test_F1_an_answer_during_a_drain_says_that_the_connection_ends(start_r
     client = await rig.connect(GET)
     assert b"\r\nConnection: close\r\n" in await client.head()
     assert await client.rest() == b""
+
+
+async def test_F1_an_answer_that_a_drain_finds_under_way_leaves_its_connection_one_more_request(
+    start_rig: StartRig, start_peer: StartPeer
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        for _ in range(2):
+            await call.read_request()
+            call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh")
+            await go_on.wait()
+            call.write(b"i")
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(GET)
+    assert b"\r\nConnection: close\r\n" not in await client.head()  # so the client may send another one at any time
+    rig.front.draining = True
+    go_on.set()
+    assert await client.read(2) == b"hi"
+    await rig.ended()
+    client.send(GET)
+    assert b"\r\nConnection: close\r\n" in await client.head()
+    assert await client.rest() == b"hi"
