@@ -1,7 +1,9 @@
 """What all tests share: a skipped test is a failure in CI, where every tool that a test needs is installed."""
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -21,3 +23,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def keys() -> Keys:
     """The keys of a gateway and of a simulated Alipay+; making them takes some tenths of a second."""
     return Keys.generate()
+
+
+@pytest.fixture
+def garbage() -> Iterator[list[Any]]:
+    """What the garbage collector finds from now on, when the test has it look."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    yield gc.garbage
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()

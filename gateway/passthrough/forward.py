@@ -84,6 +84,7 @@ class Forward:
         finally:
             self._client.on_lost = None
             self._note_answered()
+            self._failure = self._unknown = None  # they refer to this by their tracebacks
         return self._reply
 
     async def _attempt(self, lease: Lease) -> bool:
@@ -162,6 +163,7 @@ class Forward:
                 own_continue.cancel()
             self._upload.cancel()
             await asyncio.wait((self._upload,))
+            self._upload = None
 
     async def _send_body(self, connection: Connection) -> None:
         timeouts = self._way.timeouts
@@ -317,10 +319,11 @@ class Forward:
             reply.sent = False
         elif reply.has_begun and isinstance(failure, GatewayError):
             self._exchange.reason, self._exchange.failure = failure.reason, failure.failure.code
-        elif failure is error:
-            raise failure
         else:
-            raise failure from error
+            try:
+                raise failure  # whose context is `error`
+            finally:
+                del failure, error  # what is raised refers to them by its traceback
 
     def _note_answered(self) -> None:
         """Take, once, that the head of the answer has come, or that none will."""

@@ -64,6 +64,8 @@ class Tunnel:
 
     def go_away(self) -> None:
         """Tell the client, between two frames, that this gateway is going away, and end within END_SECONDS."""
+        if self._ended.done():
+            return
         self._upstream.closes_with = close_frame(GOING_AWAY)
         self._upstream.take(b"")
         self._end_soon("going away")
@@ -89,8 +91,11 @@ class Tunnel:
         self._end_soon(f"{self._name(side)} closed" if exc is None else f"{self._name(side)} lost")
         if not side.peer.is_lost:
             side.peer.close()
-        elif not self._ended.done():
+            return
+        if not self._ended.done():
             self._ended.set_result(None)
+        self._client.let_go()
+        self._upstream.let_go()
 
     def _name(self, side: "_Side") -> str:
         return "client" if side is self._client else "upstream"
@@ -173,6 +178,10 @@ class _Side(asyncio.BufferedProtocol):
         """Close at once."""
         if not self.is_lost:
             self.transport.abort()
+
+    def let_go(self) -> None:
+        """Refer to nobody any more: no cycle is left for the garbage collector."""
+        del self.peer, self._tunnel
 
     # What the transport calls.
 

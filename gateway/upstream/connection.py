@@ -152,7 +152,7 @@ class Connection(asyncio.BufferedProtocol):
         heads = self._parser.heads
         while not heads:
             if self._error is not None:
-                raise self._error
+                raise _anew(self._error)
             self._reader = self._loop.create_future()
             await self._reader
         return heads.popleft()
@@ -188,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
             if parser.complete:
                 return b""
             if self._error is not None:
-                raise self._error
+                raise _anew(self._error)
             self._reader = self._loop.create_future()
             await self._reader
         return self.take_body()
@@ -199,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         if leftover is None:
             raise RuntimeError("there was no 101")
         self.pause()
-        self.deadline.end()
+        self._let_go()
         self._error = ConnectionLost("handed over")
         self._on_lost(self)
         return self._transport, leftover
@@ -211,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _fail(self, error: UpstreamError) -> None:
         if self._error is None:
-            self._error = error
+            self._error = _anew(error)
             self._transport.abort()
         self._wake()
 
@@ -223,7 +223,7 @@ class Connection(asyncio.BufferedProtocol):
         self._done = None
         self.deadline.clear()
         if not parser.complete:
-            done(cast("UpstreamError", self._error))
+            done(_anew(cast("UpstreamError", self._error)))
         elif parser.extra:
             self.abort()
             done(AnswerInvalid("bytes after the answer"))
@@ -291,13 +291,18 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""
-        self.deadline.end()
         if exc is not None and self._error is None and not self._parser.complete:
             self._take_last()
+        self._let_go()
         if self._error is None:
             self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
         self._on_lost(self)
         self._wake()
+
+    def _let_go(self) -> None:
+        """Have nothing called any more: no cycle is left for the garbage collector."""
+        self.deadline.end()
+        self._parser.close()
 
     def _take_last(self) -> None:
         """Take what had come before more of the request met a connection that the peer had closed: its answer, most often.
@@ -317,6 +322,11 @@ class Connection(asyncio.BufferedProtocol):
         """Take that more may be sent."""
         self._writing_paused = False
         self._wake()
+
+
+def _anew(error: UpstreamError) -> UpstreamError:
+    """Return the same fault without its traceback. What is kept is never raised: it would refer to the connection by that."""
+    return type(error)(error.reason)
 
 
 def settle(waiter: "asyncio.Future[Answer]", outcome: Answer | UpstreamError) -> None:

@@ -167,6 +167,8 @@ async def _ask_for_tunnel(sock: socket.socket, endpoint: Endpoint) -> None:
             answer.feed(received) if received else answer.eof()
     except UpstreamError as error:
         raise Unreachable("answer of the proxy invalid") from error
+    finally:
+        answer.close()
     status = answer.heads[-1].status
     if not FIRST_FINAL <= status < _FIRST_REDIRECTION:
         raise Unreachable("refused by the proxy")

@@ -96,6 +96,10 @@ class AnswerParser:
             raise ConnectionLost("closed within the answer")
         self.complete = True
 
+    def close(self) -> None:
+        """Let go of llhttp, which refers to this: nothing is fed any more."""
+        del self._parser
+
     def take_body(self) -> bytes:
         """Take out what is there of the body."""
         chunks = self.chunks

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,17 +12,6 @@ from gateway.edge.connection import Connection
 ONE = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 LAST = ONE.replace(b"Host", b"Connection: close\r\nHost")
 BAD = b"GET / HTTP/9\r\n\r\n"
-
-
-@pytest.fixture
-def garbage() -> Iterator[list[Any]]:
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    yield gc.garbage
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
 
 
 def bodies() -> list[Any]:
