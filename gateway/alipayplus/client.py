@@ -156,12 +156,15 @@ class Client:
             outcome = "ok"
         except UpstreamError as error:
             outcome, failure = _failure(error)
-            if outcome != "unreachable":
+            error.__traceback__ = None  # `answered` holds it, and would be held by it
+            if outcome == "unreachable":
+                call.sent = "not_sent"
+                if lease.connection.reused:
+                    return None
+            try:
                 raise failure from error
-            call.sent = "not_sent"
-            if not lease.connection.reused:
-                raise failure from error
-            return None
+            finally:
+                del failure
         finally:
             ended = monotonic()
             call.phases["alipayplus"] = (begun - connected, ended)

@@ -22,33 +22,36 @@ class StallWatch:
         self._timeout = timeout
         self._on_stall = on_stall
         self._deadline = Deadline()
-        self._transport: asyncio.WriteTransport
+        self._transport: asyncio.WriteTransport | None = None
         self._held = 0
 
     def begin(self, transport: asyncio.WriteTransport) -> None:
         """Watch from now on."""
         self._transport = transport
-        self._wait()
+        self._wait(transport)
 
     def end(self) -> None:
         """Watch no longer."""
         self._deadline.clear()
 
     def close(self) -> None:
-        """Watch no longer, and let go of whom to tell: no cycle is left for the garbage collector."""
+        """Watch no longer, and let go of the transport and of whom to tell: no cycle is left for the garbage collector."""
         self._deadline.end()
         self._on_stall = _nobody
+        self._transport = None
 
-    def _wait(self) -> None:
-        self._held = self._transport.get_write_buffer_size()
+    def _wait(self, transport: asyncio.WriteTransport) -> None:
+        self._held = transport.get_write_buffer_size()
         self._deadline.set(self._timeout, self._look)
 
     def _look(self) -> None:
-        if self._transport.get_write_buffer_size() < self._held:
-            self._wait()
+        transport = self._transport
+        assert transport is not None
+        if transport.get_write_buffer_size() < self._held:
+            self._wait(transport)
             return
         self._on_stall()
-        self._transport.abort()
+        transport.abort()
 
 
 def _nobody() -> None:

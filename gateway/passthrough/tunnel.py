@@ -181,7 +181,7 @@ class _Side(asyncio.BufferedProtocol):
 
     def let_go(self) -> None:
         """Refer to nobody any more: no cycle is left for the garbage collector."""
-        del self.peer, self._tunnel
+        del self.peer, self.transport, self._tunnel
 
     # What the transport calls.
 

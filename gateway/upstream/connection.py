@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from gateway.upstream.deadline import Deadline
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
@@ -20,6 +20,8 @@ from gateway.upstream.parser import AnswerParser
 
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
+
+_NOBODY: Final = asyncio.BufferedProtocol()
 
 Done = Callable[[Answer | UpstreamError], None]
 """Is told how an exchange has ended."""
@@ -99,6 +101,8 @@ class Connection(asyncio.BufferedProtocol):
         except asyncio.CancelledError:
             self.abort()
             raise
+        finally:
+            del waiter  # it holds what is raised, and would be held by it
 
     def begin(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None, done: Done) -> None:
         """Do what `exchange` does, and call `done` with what that would return or raise; at once if the connection was gone."""
@@ -294,6 +298,7 @@ class Connection(asyncio.BufferedProtocol):
         if exc is not None and self._error is None and not self._parser.complete:
             self._take_last()
         self._let_go()
+        self._transport.set_protocol(_NOBODY)  # TLS still refers to its protocol
         if self._error is None:
             self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
         self._on_lost(self)

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -11,10 +12,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Tls
-from tests.passthrough.rig import IMPATIENT, Client, StartRig
-from tests.passthrough.test_tunnel import ASK, switch
+from tests.passthrough.rig import GET, IMPATIENT, Client, StartRig
+from tests.passthrough.test_garbage import STREAM, found, then_silent
+from tests.passthrough.test_tunnel import ASK, SWITCH, switch
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer
+from tests.upstream.peer import Call, StartPeer, until
 
 SIZE = 8 << 20
 
@@ -31,6 +33,12 @@ def pair(authority: Authority) -> Pair:
 
 def trusting(authority: Authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority.ca))
+
+
+@pytest.fixture
+def encrypted(authority: Authority, pair: Pair) -> tuple[Pair, ssl.SSLContext, Tls]:
+    """What servers show, what clients trust, and what the gateway is told to trust."""
+    return pair, trusting(authority), Tls(ca=Path(authority.ca))
 
 
 async def test_bodies_stream_both_ways_over_TLS(start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair) -> None:
@@ -145,3 +153,22 @@ async def test_A9_a_reader_over_TLS_that_takes_nothing_is_cut_off(
     (line,) = await rig.ended()
     assert line["reason"] == "slow_reader"
     client.reset()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", STREAM, SWITCH], ids=["whole", "stream", "websocket"]
+)
+async def test_nothing_is_left_to_the_garbage_collector_over_TLS(
+    start_rig: StartRig, start_peer: StartPeer, encrypted: tuple[Pair, ssl.SSLContext, Tls], garbage: list[Any], answer: bytes
+) -> None:
+    pair, trusted, tls = encrypted
+    peer = await start_peer(then_silent(answer), tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings={"tls": tls}, tls=pair.server_context())
+    client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusted))
+    client.send(ASK if answer == SWITCH else GET)
+    await client.head()
+    client.reset()
+    await rig.ended()
+    await until(lambda: not rig.edge.open)
+    await rig.pools["wallet"].close()
+    assert found(garbage) == set()
