@@ -49,13 +49,13 @@ class Deadline:
             self._look_in(seconds)
 
     def clear(self) -> None:
-        """Have no deadline."""
-        self._at = 0.0
-
-    def end(self) -> None:
-        """Have no deadline any more, and let go of whom to call: no cycle is left for the garbage collector."""
+        """Have no deadline, and let go of whom to call."""
         self._at = 0.0
         self._reached = _nobody
+
+    def end(self) -> None:
+        """Have no deadline any more: no cycle is left for the garbage collector."""
+        self.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -53,7 +54,8 @@ async def test_nothing_is_left_of_one_that_has_ended() -> None:
     assert not reached.is_set()
 
 
-async def test_one_that_has_ended_keeps_nobody() -> None:
+@pytest.mark.parametrize("let_go", [Deadline.clear, Deadline.end])
+async def test_one_that_was_cleared_or_has_ended_keeps_nobody(let_go: Callable[[Deadline], None]) -> None:
     class Owner:
         def __init__(self) -> None:
             self.deadline = Deadline()
@@ -64,13 +66,15 @@ async def test_one_that_has_ended_keeps_nobody() -> None:
 
     owner = Owner()
     kept = weakref.ref(owner)
-    owner.deadline.end()
+    deadline = owner.deadline
+    let_go(deadline)
     gc.disable()
     try:
         del owner
         assert kept() is None
     finally:
         gc.enable()
+    deadline.end()
 
 
 @pytest.mark.parametrize("seconds", [0.02, pytest.param(0.0001, id="for less than half a millisecond uvloop makes no timer")])
