@@ -10,6 +10,9 @@ Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
+TTL: Final = 30.0
+"""Seconds for which the addresses of a name are good."""
+
 # Seconds that a new lookup is waited for while old addresses are known.
 _PATIENCE: Final = 0.5
 
@@ -28,7 +31,7 @@ class Addresses:
         host: str,
         port: int,
         *,
-        ttl: float = 30.0,
+        ttl: float = TTL,
         resolve: Resolve = system_resolve,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +53,10 @@ class Addresses:
         if not self._known:
             self._raise_for(lookup)
         return self._known
+
+    def renew(self, done: Callable[[Sequence[Address]], None]) -> None:
+        """Look the name up now; `done` is told what is known then, which are the old addresses where that failed."""
+        self._start_lookup().add_done_callback(lambda _: done(self._known))
 
     @staticmethod
     def _raise_for(lookup: asyncio.Task[None]) -> None:

@@ -62,6 +62,10 @@ class Dialer:
         """Give up what goes on beside connections that are being made."""
         self._addresses.close()
 
+    def renew(self, done: Callable[[Sequence[Address]], None]) -> None:
+        """Look up again where connections are made to; `done` is told. Not for a unix socket."""
+        self._addresses.renew(done)
+
     async def connect(self, timeout: float, on_lost: Callable[[Connection], None]) -> Connection:
         """Return a connection over which nothing has been sent yet, TLS done. Raises Unreachable; takes at most `timeout` seconds."""
         try:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
+from gateway.upstream.addresses import TTL, Address
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
 from gateway.upstream.endpoint import Endpoint
@@ -18,8 +20,8 @@ class Pool:
     """Gives out connections, newest first, and takes them back. For one event loop.
 
     A connection that was `idle` seconds unused, or that is `age` seconds old, is not used again (so keep `idle` below the peer's own
-    limit). `limit` is how many are kept unused for longer than a MOMENT (None: all; 0: none, and not for a moment); how many are used at
-    once is the caller's matter.
+    limit), nor is one to an address that the name does not have any more. `limit` is how many are kept unused for longer than a MOMENT
+    (None: all; 0: none, and not for a moment); how many are used at once is the caller's matter.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Pool:
         self._closed = False
         self._sweep: asyncio.TimerHandle | None = None
         self._trim: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.TimerHandle | None = None
         self._all_lost: asyncio.Future[None] | None = None
 
     @property
@@ -87,6 +90,8 @@ class Pool:
             connection.abort()
             raise Unreachable("pool closed")
         connection.opened_at = self._clock()
+        if self._renewal is None and self.endpoint.path is None:
+            self._renewal = asyncio.get_running_loop().call_later(TTL, self._dialer.renew, self._retire)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -104,7 +109,7 @@ class Pool:
         """Close all connections, used ones too, and wait until they are gone."""
         self._closed = True
         self._dialer.close()
-        for timer in (self._sweep, self._trim):
+        for timer in (self._sweep, self._trim, self._renewal):
             if timer is not None:
                 timer.cancel()
         for connection in tuple(self._open):
@@ -112,6 +117,17 @@ class Pool:
         if self._open:
             self._all_lost = asyncio.get_running_loop().create_future()
             await self._all_lost
+
+    def _retire(self, addresses: Sequence[Address]) -> None:
+        """Have no connection used again that leads to none of the addresses (faults F7); look again later while there is any."""
+        places = [place for _, place in addresses]
+        for connection in self._open:
+            transport = connection.transport
+            if not transport.is_closing() and transport.get_extra_info("peername") not in places:
+                connection.opened_at = -inf
+        self._renewal = None
+        if self._open and not self._closed:
+            self._renewal = asyncio.get_running_loop().call_later(TTL, self._dialer.renew, self._retire)
 
     def _is_worn(self, connection: Connection, since: float, now: float) -> bool:
         return now - since >= self._idle_limit or now - connection.opened_at >= self._age_limit

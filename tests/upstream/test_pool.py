@@ -200,6 +200,38 @@ async def test_closing_ends_a_lookup_that_somebody_waits_for(monkeypatch: pytest
         await waiting
 
 
+async def test_F7_a_kept_connection_is_not_used_again_when_its_name_leads_elsewhere(
+    start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = await start_peer(answer_all), await start_peer(answer_all)
+    leads_to, asked = old, asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        asked.set()
+        return [(socket.AF_INET, ("127.0.0.1", leads_to.port))]
+
+    async def is_renewed() -> None:
+        for _ in range(2):  # the first one may have begun before
+            asked.clear()
+            await asyncio.wait_for(asked.wait(), 10)
+
+    monkeypatch.setattr("gateway.upstream.pool.Dialer", partial(Dialer, resolve=resolve))
+    monkeypatch.setattr("gateway.upstream.pool.TTL", 0.01)
+    pool = Pool(Endpoint.parse("http://peer"), idle=20, age=600, connect_timeout=5)
+    kept = await ask(pool)
+    await is_renewed()
+    busy = await pool.acquire()
+    assert busy is kept
+    leads_to = new
+    await is_renewed()
+    await busy.exchange(GET, limit=10, method="GET")
+    pool.release(busy)
+    assert await ask(pool) is not kept
+    assert (len(old.calls), len(new.calls)) == (1, 1)
+    await until(lambda: pool.open == 1)
+    await pool.close()
+
+
 async def test_only_so_many_are_kept_for_longer_than_a_moment(
     start_peer: StartPeer, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
