@@ -9,6 +9,7 @@ from time import monotonic
 
 from gateway.alipayplus.client import Call, Client
 from gateway.alipayplus.messages import Response
+from gateway.edge import target
 from gateway.edge.answer import Answer, result_body
 from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
@@ -79,7 +80,7 @@ class SdkProxy:
 
     def check_head(self, request: Request) -> int:
         """Return how large the body may be. Raises GatewayError for what can be told from the request's head alone."""
-        if request.raw_path != self.target and request.raw_path.partition("?")[0] != self.target:
+        if request.raw_path != self.target and _path(request) != self.target:
             raise GatewayError("NOT_FOUND", "no such SDK path")
         if request.method != "POST":
             raise _wrong_method()
@@ -161,6 +162,11 @@ class SdkProxy:
         if scene is None:
             return "none"
         return scene if scene in self._scenes else "other"
+
+
+def _path(request: Request) -> str:
+    """Return the path of a target that may be in absolute-form (RFC 9112, 3.2.2)."""
+    return target.parse(request.raw_path, method=request.method, host=request.headers.get("Host", "")).path
 
 
 def _is_identity(coding: str) -> bool:

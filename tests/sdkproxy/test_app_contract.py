@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.simulator import Behaviour
+from tests.sdkproxy.conftest import BODY
 
 PATH = "/alipayplus/v1/sdkProxy"
 JSON = {"Content-Type": "application/json"}
@@ -41,6 +42,13 @@ async def test_other_paths_below_the_prefix_are_not_found(gateway: Any, path: st
     assert gateway.count("gateway_requests_total", route="sdk", method="POST", status="404") == 1
     [line] = gateway.lines()
     assert "path" not in line
+
+
+@pytest.mark.parametrize("target", [f"{PATH}?a=1", f"http://a{PATH}", f"HTTP://A:80{PATH}?a=1"])
+async def test_A4_the_resource_is_known_with_a_query_and_in_our_own_absolute_form(gateway: Any, target: str) -> None:
+    head = HEAD.replace(PATH, target)
+    raw = await gateway.raw(f"{head}Content-Length: {len(BODY)}\r\nConnection: close\r\n\r\n".encode() + BODY)
+    assert raw.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("path", ["/", "/alipayplusx", "/Alipayplus/v1/sdkProxy", "/metrics", "/readyz"])
