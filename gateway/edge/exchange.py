@@ -31,7 +31,6 @@ ABORTED_STATUS: Final = 499  # as in nginx: the client left before an answer cou
 class SdkRecord(Struct, gc=False):
     """What the log and the metrics say of an SDK call. `sent`: not_sent, answered (verified) or unknown."""
 
-    scene: str | None = None
     scene_label: str = "none"
     result_status: str = ""
     result_code: str = ""

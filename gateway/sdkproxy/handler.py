@@ -101,7 +101,6 @@ class SdkProxy:
         sdk.customer = self._customer_hash(identity.customer_id)
         send_continue(request)
         message = decode_request(await self._read(request))
-        sdk.scene = message.scene
         sdk.scene_label = self._scene_label(message.scene)
         call = Call(exchange.phases)
         calling = self._client.call(message.header, message.data, identity.customer_id, message.scene, call)

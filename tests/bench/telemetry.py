@@ -130,7 +130,7 @@ def _made(recorder: Recorder) -> Exchange:
     """Make the record that a successful SDK request leaves."""
     exchange = recorder.begin("POST", "127.0.0.1", version=(1, 1))
     exchange.route, exchange.status, exchange.bytes_in, exchange.bytes_out = "sdk", 200, 400, 900
-    exchange.sdk = SdkRecord("PROXY_SCENE_PAY", "PROXY_SCENE_PAY", "S", "SUCCESS", "SUCCESS", "alipayplus", "answered", _TIME, _TIME, "1")
+    exchange.sdk = SdkRecord("PROXY_SCENE_PAY", "S", "SUCCESS", "SUCCESS", "alipayplus", "answered", _TIME, _TIME, "1")
     exchange.note_session(exchange.started, monotonic(), "valid", "call", 200)
     exchange.endpoint, exchange.peer_status = "127.0.0.1:8443", 200
     for phase in _PHASES:

@@ -97,7 +97,7 @@ def _one(recorder: Recorder) -> None:
     """Make and give away the record that a successful SDK request leaves."""
     exchange = recorder.begin("POST", "127.0.0.1", version=(1, 1))
     exchange.route, exchange.status = "sdk", 200
-    exchange.sdk = SdkRecord("PROXY_SCENE_PAY", "PROXY_SCENE_PAY", "S", "SUCCESS", "SUCCESS", "alipayplus", "answered")
+    exchange.sdk = SdkRecord("PROXY_SCENE_PAY", "S", "SUCCESS", "SUCCESS", "alipayplus", "answered")
     exchange.note_session(exchange.started, monotonic(), "valid", "call", 200)
     exchange.endpoint, exchange.peer_status = "127.0.0.1:8443", 200
     for phase in _PHASES:
