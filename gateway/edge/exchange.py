@@ -226,7 +226,8 @@ class Recorder:
             self._phases[phase].mark(until - began, trace_id, now)
         sdk, call = exchange.sdk, exchange.phases.get("alipayplus")
         if sdk is not None and call is not None and sdk.sent != "not_sent":
-            metrics.call_duration(sdk.scene_label).mark(call[1] - call[0], trace_id, now)
+            sent_at = exchange.phases["sign"][1]  # the phase of the call has the time that connecting took, too
+            metrics.call_duration(sdk.scene_label).mark(call[1] - sent_at, trace_id, now)
 
     def _count(self, exchanges: list[Exchange]) -> None:
         """Count those that have the same labels at once, as most of those that are refused have."""

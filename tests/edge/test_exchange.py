@@ -109,6 +109,14 @@ async def test_who_asks_for_metrics_gets_all_that_have_ended() -> None:
         assert metrics.registry.get_sample_value("gateway_requests_total", {"route": "/", "method": "GET", "status": "200"}) == count
 
 
+def test_the_duration_of_a_call_does_not_count_connecting() -> None:
+    metrics, exchange = Metrics(), api()
+    exchange.sdk = SdkRecord(scene_label="none", sent="answered")
+    exchange.phases |= {"sign": (13.0, 14.0), "alipayplus": (11.0, 22.0)}  # it took 3 s to connect
+    Recorder(metrics, Lines()).record(exchange)
+    assert metrics.registry.get_sample_value("gateway_alipayplus_duration_seconds_sum", {"scene": "none"}) == 8
+
+
 def kept(*exchanges: Exchange) -> list[tuple[str, str, str]]:
     """Code, result status and source of what is kept of these requests as failures."""
     recorder = Recorder(Metrics(), Lines())
