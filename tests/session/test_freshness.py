@@ -89,3 +89,7 @@ def test_max_age_and_exp_shorten_and_never_lengthen() -> None:
     assert keep_for(valid("u", expires_at=1030), an_answer(200), ttl=60, negative_ttl=0, wall_time=1000) == 30
     assert keep_for(valid("u", expires_at=990), an_answer(200), ttl=60, negative_ttl=0, wall_time=1000) == 0
     assert keep_for(valid("u"), cache_control("max-age=10"), ttl=0, negative_ttl=60, wall_time=0) == 0
+
+
+def test_an_exp_that_cannot_be_read_lets_nothing_be_kept() -> None:
+    assert keep_for(valid("u", expires_at=0.0), an_answer(200), ttl=60, negative_ttl=0, wall_time=1000) == 0
