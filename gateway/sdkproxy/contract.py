@@ -89,5 +89,5 @@ def http_status(result: Result) -> int:
     if result.status == "S":
         return 200
     if result.status == "F":
-        return 502 if result.known and result.code in UNSIGNED_FAILURES else 422
-    return 429 if result.known and result.code == TRAFFIC_LIMIT else 502
+        return 502 if result.code in UNSIGNED_FAILURES else 422
+    return 429 if result.code == TRAFFIC_LIMIT else 502
