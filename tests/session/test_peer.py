@@ -34,6 +34,21 @@ async def test_a_check_is_repeated_once_when_a_kept_connection_turns_out_to_have
     assert gateway.observed == ["ok", "error", "ok"]
 
 
+async def test_a_check_that_had_to_wait_for_a_place_is_repeated_in_the_same_way(start: StartSessions, auth: AuthServer) -> None:
+    async def script(_received: Received) -> bytes:
+        return ABORT if len(auth.received) == 2 else valid()
+
+    auth.script = script
+    auth.hold.clear()
+    gateway = start(max_in_flight=1)
+    tasks = [asyncio.create_task(gateway.bearer(f"t-{number}")) for number in range(2)]
+    await auth.arrived.get()
+    auth.hold.set()
+    assert [check.outcome for check in await asyncio.gather(*tasks)] == ["valid", "valid"]
+    assert (len(auth.received), auth.connections) == (3, 2)
+    assert gateway.observed == ["ok", "error", "ok"]
+
+
 async def test_a_repeat_is_made_on_a_new_connection_even_where_others_are_kept(start: StartSessions, auth: AuthServer) -> None:
     auth.hold.clear()
     gateway = start()
