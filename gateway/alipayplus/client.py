@@ -35,7 +35,10 @@ HTTP_OK: Final = 200
 
 
 class Call(Struct, gc=False):
-    """The record of one call. `phases` are queue, sign, alipayplus, verify; `sent` is not_sent, answered or unknown; `status` is HTTP's."""
+    """The record of one call. `phases` are queue, sign, alipayplus, verify; `sent` is not_sent, answered or unknown; `status` is HTTP's.
+
+    `response_times` and `clock_offset` are those of the answer as it came: they mean nothing unless it was verified (answered).
+    """
 
     phases: Phases = field(default_factory=dict)
     sent: str = "not_sent"
@@ -202,9 +205,6 @@ class Client:
                 client_id=answer.all("client-id"),
                 allow_unsigned_failures=self._allow_unsigned_failures,
             )
-        except Exception:
-            call.clock_offset = None
-            raise
         finally:
             call.phases["verify"] = (begun, monotonic())
         call.sent = "answered"

@@ -379,6 +379,13 @@ async def test_C14_the_offset_of_the_clocks_is_measured_and_nothing_rejected(gat
     assert [line["level"] for line in warnings] == ["warning"]
 
 
+async def test_C14_a_time_that_is_not_rightly_signed_is_not_measured(gateway: Any) -> None:
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+    await gateway.fail("ALIPAYPLUS_SIGNATURE_INVALID", 502, "U", response_time=ahead, key="stranger")
+    assert gateway.count("gateway_alipayplus_clock_offset_seconds") == 0
+    assert "response_time" not in gateway.lines()[0]
+
+
 async def test_G8_the_login_of_the_app_goes_to_the_auth_service_only(gateway: Any) -> None:
     await gateway.post(
         headers={"Content-Type": "application/json", "Authorization": "Bearer demo-token-canary", "Cookie": "sid=canary", "X-A": "canary"}
