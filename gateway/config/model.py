@@ -153,7 +153,7 @@ class Cache(Struct, frozen=True, kw_only=True):
     """How long the outcome of a check is kept; within that time a logout goes unnoticed."""
 
     ttl: Annotated[Span, Doc("For a valid login; 0s: every request is checked.")] = Duration(0)
-    negative_ttl: Annotated[Span, Doc("For a denied login; 0s: not kept.")] = Duration(0)
+    negative_ttl: Annotated[Span, Doc("For a denied or forbidden login; 0s: not kept.")] = Duration(0)
     max_entries: Annotated[Annotated[int, Bounds(1, 10_000_000)], Doc("The least recently used go when there are more.")] = 100_000
 
 
