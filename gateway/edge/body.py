@@ -28,7 +28,7 @@ class BodyLimits:
 
 
 class ClientLeft(Exception):
-    """The client went away before its request was complete."""
+    """The client went away before its request had been read."""
 
 
 class BodyTooLarge(GatewayError):

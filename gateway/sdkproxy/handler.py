@@ -65,7 +65,7 @@ class SdkProxy:
             sdk.note_failure(error.failure)
             raise
         except ClientLeft:
-            sdk.note_failure(FAILURES["REQUEST_MALFORMED"])  # an incomplete message (RFC 9112, 8)
+            sdk.note_failure(FAILURES["REQUEST_MALFORMED"])  # an incomplete message (RFC 9112, 8), mostly; nothing was sent
             raise
         except asyncio.CancelledError:
             sdk.note_failure(FAILURES["ALIPAYPLUS_TIMEOUT" if sdk.sent == "unknown" else "OVERLOADED"])
