@@ -263,6 +263,23 @@ async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_no
     assert gateway.lines()[1]["sent"] == "answered"
 
 
+async def test_C1_a_new_connection_that_ends_before_the_signature_is_made_is_unreachable(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = gateway.parts.clusters[0]
+    acquire = hosts.acquire
+
+    async def acquire_what_ends(**options: Any) -> Lease:
+        lease: Lease = await acquire(**options)
+        lease.connection.abort()
+        return lease
+
+    monkeypatch.setattr(hosts, "acquire", acquire_what_ends)
+    await gateway.fail("ALIPAYPLUS_UNREACHABLE", 502, "F")
+    assert gateway.sim.alipayplus.count == 0
+    assert gateway.lines()[0]["sent"] == "not_sent"
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked", "endless"])
 async def test_C5_an_answer_over_max_response_is_invalid_and_aborted(start: Any, framing: str) -> None:
     gateway = await start({"alipayplus": {"max_response": "64KiB"}})
