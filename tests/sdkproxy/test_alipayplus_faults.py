@@ -119,6 +119,7 @@ async def test_an_unsigned_failure_never_does(gateway: Any) -> None:
         pytest.param({"signature_form": "lower_case_escapes"}, id="C10-lower-case-escapes"),
         pytest.param({"signature_form": "raw"}, id="C10-raw-base64"),
         pytest.param({"headers": (("Content-Encoding", "identity"),)}, id="C6-identity"),
+        pytest.param({"headers": (("Content-Encoding", "Identity"),)}, id="C6-identity-in-another-case"),
         pytest.param({"headers": (("Content-Encoding", ""),)}, id="C6-no-coding"),
         pytest.param({"omit": ("client-id",)}, id="no-client-id"),
         pytest.param({"omit": ("content-type",)}, id="no-content-type"),
