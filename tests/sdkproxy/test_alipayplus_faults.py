@@ -330,7 +330,9 @@ async def test_C1_refused(start: Any) -> None:
 
 
 async def test_C1_no_such_name(start: Any) -> None:
-    await unreachable(await start({"alipayplus": {"host": "https://no-such-host.invalid"}}), "name not found")
+    gateway = await start({"alipayplus": {"host": "https://no-such-host.invalid"}})
+    await unreachable(gateway, "name not found")
+    assert gateway.lines()[0]["endpoint"] == "no-such-host.invalid:443"
 
 
 async def test_C1_a_server_that_does_not_shake_hands(start: Any) -> None:
