@@ -354,6 +354,25 @@ async def test_what_the_background_does_not_get_to_in_time_is_signed_on_the_loop
     assert done == [ours.sign(b"3")]
 
 
+@pytest.mark.parametrize("late", [lambda played: played.on_signature(b"late"), lambda played: played.on_end()], ids=["signature", "end"])
+async def test_what_is_done_with_a_signature_is_done_once_though_the_background_comes_to_it_later(
+    ours: SigningKey, late: Callable[[Played], None]
+) -> None:
+    played, done, is_done = Played(ours), list[bytes](), asyncio.Event()
+    signer = signer_beside_others(Recording(ours), played)
+
+    def take(signature: bytes) -> None:
+        done.append(signature)
+        is_done.set()
+
+    signer.sign(lambda: b"1", take, asyncio.get_running_loop().create_future())  # what comes of it is still waited for
+    await is_done.wait()
+    played.is_there = False
+    late(played)
+    await wanted(signer, b"2")[b"2"]
+    assert done == [ours.sign(b"1")]
+
+
 async def test_when_the_background_ends_the_loop_signs_what_it_had_and_all_that_comes(ours: SigningKey) -> None:
     recording, played = Recording(ours), Played(ours)
     signer = signer_beside_others(recording, played)
