@@ -159,7 +159,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
             turns=turns,
             shedder=shedder,
             refuse=front.refuse,
-            note_left=front.note_left,
+            note_unbegun=front.note_unbegun,
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
         yield Runtime(config, metrics, front, edge, tunnels, clusters, recorder.failures)

@@ -21,6 +21,7 @@ from aiohttp.web import RequestPayloadError
 
 from gateway.edge.answer import failure_answer
 from gateway.edge.body import DISCARD_BYTES, DISCARD_SECONDS
+from gateway.edge.exchange import CLIENT_ABORT, SHUTDOWN
 from gateway.edge.forwarded import unmapped
 from gateway.edge.incoming import Incoming, Message
 from gateway.edge.malformed import HeadRefused, failure_of
@@ -126,6 +127,7 @@ class Connection(BaseProtocol):
 
     async def shutdown(self, timeout: float) -> None:
         """Close the connection; a request in hand has so many seconds to end by itself, and as many to see that it does not."""
+        self._note_unbegun(SHUTDOWN)
         self.close()
         if self._task is not None:
             _, running = await asyncio.wait((self._task,), timeout=timeout)
@@ -197,6 +199,12 @@ class Connection(BaseProtocol):
         """Begin the request that has come."""
         self.waited += waited
         self._wake()
+
+    def _note_unbegun(self, reason: str) -> None:
+        """Take that the request whose turn it would be never begins."""
+        if self._waiter is not None and self._queue and isinstance(self._queue[0], Request):
+            self._edge.note_unbegun(self._queue[0], reason)
+            self._queue.clear()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -342,8 +350,7 @@ class Connection(BaseProtocol):
             self._idle_timer.cancel()
             self._idle_timer = None
         self._stall.close()
-        if self._waiter is not None and self._queue and isinstance(self._queue[0], Request):
-            self._edge.note_left(self._queue[0])
+        self._note_unbegun(CLIENT_ABORT)
         self.close()
         super().connection_lost(exc)
         self._parser = None

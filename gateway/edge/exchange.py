@@ -23,6 +23,7 @@ from gateway.telemetry.metrics import PHASES, Metrics, method_label
 from gateway.telemetry.spans import Phases
 
 CLIENT_ABORT: Final = "client_abort"
+SHUTDOWN: Final = "shutdown"
 _DIGITS: Final = 112
 _REQUESTS_A_DRAW: Final = 64
 ABORTED_STATUS: Final = 499  # as in nginx: the client left before an answer could be chosen

@@ -17,7 +17,7 @@ from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, Reply, failure_answer, overloaded_answer
 from gateway.edge.body import ClientLeft, discard_body
 from gateway.edge.connection import SLOW_READER, UNIX, Connection
-from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, Exchange, Recorder, SdkRecord
+from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, SHUTDOWN, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
 from gateway.edge.malformed import UnknownMethod
 from gateway.edge.plain import PlainRequest, plain_request
@@ -138,7 +138,7 @@ class Front:
             answer = await self._answer(handler, request, exchange)
             await self._send(request, exchange, answer)
         except asyncio.CancelledError:
-            exchange.reason = exchange.reason or "shutdown"
+            exchange.reason = exchange.reason or SHUTDOWN
             raise
         finally:
             self._leave(exchange.route)
@@ -146,15 +146,15 @@ class Front:
             self._recorder.record(exchange)
         return answer
 
-    def note_left(self, request: Request) -> None:
-        """Record a request that has not begun and never will: its client has left before it was its turn."""
+    def note_unbegun(self, request: Request, reason: str) -> None:
+        """Record a request that has not begun and never will: before it was its turn its client has left, or all has ended."""
         exchange = self._begin(request)
         exchange.started = request.connection.heard_at
         self._receive(request, exchange)
         if exchange.route == SDK.label:
             exchange.sdk = SdkRecord()
             exchange.sdk.note_failure(OVERLOADED)
-        exchange.status, exchange.reason = ABORTED_STATUS, CLIENT_ABORT
+        exchange.status, exchange.reason = ABORTED_STATUS if reason == CLIENT_ABORT else 0, reason
         exchange.bytes_in = request.content.total_bytes
         self._recorder.record(exchange)
 

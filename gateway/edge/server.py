@@ -66,8 +66,8 @@ class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
     While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has, and
-    for how many seconds the client is not to be heard then. `turns` lets requests begin, and `note_left` is told of those whose client left
-    before. `open` is how many connections there are, and `on_closed` is called when one has closed.
+    for how many seconds the client is not to be heard then. `turns` lets requests begin, and `note_unbegun` is told of those that never
+    will, and why. `open` is how many connections there are, and `on_closed` is called when one has closed.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class EdgeServer:
         turns: Turns,
         shedder: Shedder | None = None,
         refuse: Refuse = lambda _connection, _data: None,
-        note_left: Callable[[Request], None] = lambda _: None,
+        note_unbegun: Callable[[Request, str], None] = lambda _request, _reason: None,
     ) -> None:
         self.handler = handler
         self.shedder = shedder
         self.refuse = refuse
-        self.note_left = note_left
+        self.note_unbegun = note_unbegun
         self.limits = limits
         self.recorder = recorder
         self.metrics = metrics

@@ -7,6 +7,7 @@ import asyncio
 from typing import Final
 
 from gateway.edge.connection import Connection as ClientConnection
+from gateway.edge.exchange import SHUTDOWN
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
@@ -55,7 +56,7 @@ class Tunnel:
             self._upstream.begin(leftover)
             await self._ended
         except BaseException:
-            self._reason = self._reason or "shutdown"
+            self._reason = self._reason or SHUTDOWN
             self._abort()
             raise
         finally:

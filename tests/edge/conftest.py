@@ -94,7 +94,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
         loop = asyncio.get_running_loop()
         unknown_method = front.unknown_method(unknown)
         turns = turns or Turns(loop)
-        edge = EdgeServer(front.handle, limits, recorder, metrics, unknown_method, turns=turns, note_left=front.note_left)
+        edge = EdgeServer(front.handle, limits, recorder, metrics, unknown_method, turns=turns, note_unbegun=front.note_unbegun)
         server = await loop.create_server(edge, "127.0.0.1", 0)
         running.append((edge, server))
         return Edge(server.sockets[0].getsockname()[1], lines, metrics, front, edge)

@@ -135,3 +135,20 @@ async def test_a_client_that_leaves_before_its_turn_is_not_served_but_recorded(s
     assert (line["route"], line["status"], line["reason"], line["bytes_in"]) == (route, 499, "client_abort", 3)
     assert line.get("result_code") == ("OVERLOADED" if route == "sdk" else None)
     assert line["duration"] < 10
+
+
+async def test_F1_a_request_that_has_not_begun_when_all_ends_is_closed_and_recorded(start_edge: Any) -> None:
+    rig = Rig()
+    edge = await start_edge(turns=rig.turns)
+    rig.requests(AT_ONCE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(CALL)
+    await until(lambda: rig.turns.waiting()[0] > 0)
+    await edge.server.shutdown(0.1)
+    assert await reader.read() == b""
+    writer.close()
+    await until(lambda: not edge.server.open)
+    (line,) = edge.lines.lines
+    assert (line["route"], line["status"], line["reason"], line["bytes_in"]) == ("sdk", 0, "shutdown", 3)
+    assert (line["result_code"], line["sent"]) == ("OVERLOADED", "not_sent")
+    assert edge.count("gateway_requests_total", route="sdk", method="POST", status="0") == 1
