@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from structlog.typing import FilteringBoundLogger
@@ -53,8 +54,7 @@ class Admission:
         if self._proxies is None or not self._proxies.trusts(peer):
             return None
         try:
-            async with asyncio.timeout(self._timeout):
-                return await client_behind(sock)
+            return await client_behind(sock, self._timeout)
         except (HeaderInvalid, TimeoutError) as error:
             self._refuse("proxy_protocol", "no PROXY header" if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
             raise ConnectionRefusedError from error
@@ -67,7 +67,7 @@ class Admission:
                 await secure(sock, self._tls, make, timeout=self._timeout)
         except ssl.SSLError as error:
             self._refuse("tls", error.reason or "handshake failed", client)
-        except ConnectionAbortedError:
+        except TimeoutError:
             self._refuse("tls", "no handshake in time", client)
         except OSError:
             return False  # the client has left
@@ -80,15 +80,22 @@ class Admission:
         self._log.info("connection refused", reason=reason, why=why, client=client)
 
 
-async def client_behind(sock: socket.socket) -> str | None:
+async def client_behind(sock: socket.socket, timeout: float) -> str | None:
     """Read a PROXY header, and nothing of what follows it, from a non-blocking socket; return the client's address if it names one.
 
-    Raises HeaderInvalid, and ConnectionResetError for a connection that ends before its first byte, as those of health checks do.
+    Raises HeaderInvalid, TimeoutError when it is not whole after so many seconds, and ConnectionResetError for a connection that ends
+    before its first byte, as those of health checks do.
     """
+    deadline = asyncio.get_running_loop().time() + timeout
     data = b""
     while True:
-        await _readable(sock)
-        came = sock.recv(V2_MAX, socket.MSG_PEEK)
+        with suppress(TimeoutError):  # of a loop that is late: what has come is read all the same
+            async with asyncio.timeout_at(deadline):
+                await _readable(sock)
+        try:
+            came = sock.recv(V2_MAX, socket.MSG_PEEK)
+        except BlockingIOError:
+            raise TimeoutError from None
         if not came and not data:
             raise ConnectionResetError
         if not came:

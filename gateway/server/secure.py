@@ -12,13 +12,14 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from gateway.edge.tls import HandshakeFailed
+from gateway.upstream.deadline import Deadline
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds from the first byte that may come to the end of the handshake (faults A17)."""
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds for the client to say that it has heard the end."""
 _READ: Final = 32 * 1024
-_NEVER: Final = 1 << 30
+_NEVER: Final = 1 << 30  # bytes, and seconds
 
 
 async def secure(
@@ -30,8 +31,8 @@ async def secure(
 ) -> None:
     """Do the handshake on a connected, non-blocking socket, and give the connection to the protocol that `make` returns.
 
-    The socket is the loop's from now on. Raises ssl.SSLError when the handshake fails, ConnectionAbortedError when it takes more than
-    `timeout` seconds, another OSError when the client leaves.
+    The socket is the loop's from now on. Raises ssl.SSLError when the handshake fails, TimeoutError when it takes more than `timeout`
+    seconds, another OSError when the client leaves.
     """
     loop = asyncio.get_running_loop()
     raw, hello = await loop.connect_accepted_socket(_Early, sock)
@@ -56,7 +57,14 @@ async def _handshake(wire: "_Wire", hello: "_Early", rest: "_Early", context: ss
     loop = asyncio.get_running_loop()
     raw.pause_reading()
     loop.call_soon(wire.begin, hello.data)  # when start_tls has set its protocol, and before that gets anything
-    inner = await loop.start_tls(raw, rest, context, server_side=True, ssl_handshake_timeout=timeout, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT)
+    deadline = Deadline()  # the loop's own would not wait for what has come in time
+    start = loop.start_tls(raw, rest, context, server_side=True, ssl_handshake_timeout=_NEVER, ssl_shutdown_timeout=SHUTDOWN_TIMEOUT)
+    try:
+        async with asyncio.timeout(None) as limit:
+            deadline.set(timeout, lambda: limit.reschedule(loop.time()))
+            inner = await start
+    finally:
+        deadline.end()
     if inner is None or inner.is_closing():
         raise ConnectionResetError
     return inner

@@ -1,6 +1,7 @@
 """PROXY headers on real connections, with both loops: from those who must send one and from those who may not, before TLS too."""
 
 import asyncio
+import os
 import socket
 import ssl
 
@@ -11,6 +12,7 @@ from gateway.edge.tls import server_context
 from gateway.server.proxy_protocol import V2
 from tests.server.rig import PATH, REQUEST, Rig, StartRig
 from tests.upstream.certificates import Authority, Pair
+from tests.upstream.peer import hold_up
 
 V1_HEADER = b"PROXY TCP4 192.0.2.7 203.0.113.1 56324 443\r\n"
 V2_HEADER = V2 + b"\x21\x11\x00\x0c" + bytes([192, 0, 2, 7, 203, 0, 113, 1, 0xDC, 0x04, 0x01, 0xBB])
@@ -112,6 +114,16 @@ async def test_a_trusted_proxy_that_sends_no_whole_header_is_closed_at_the_deadl
     client.writer.write(data)
     assert await client.rest() == b""
     await refused(rig, "no PROXY header in time")
+    client.close()
+
+
+async def test_a_header_that_has_come_in_time_counts_though_the_loop_is_late(start_rig: StartRig) -> None:
+    rig = await start_rig(proxies=HERE, timeout=0.2)
+    client = await rig.connect()
+    await rig.until(lambda: rig.acceptor.open == 1)
+    descriptor = client.writer.get_extra_info("socket").fileno()
+    await hold_up(0.2, lambda: os.write(descriptor, V1_HEADER + REQUEST))
+    assert (await client.answer())["client"] == "192.0.2.7"
     client.close()
 
 

@@ -1,8 +1,10 @@
 """TLS on accepted sockets, with both loops: what comes with the handshake, large bodies, flow control, and handshakes that fail."""
 
 import asyncio
+import os
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from gateway.edge.server import ServerLimits
 from gateway.edge.tls import server_context
 from tests.server.rig import LAST_REQUEST, PATH, REQUEST, Rig, StartRig
 from tests.upstream.certificates import Authority, Pair
+from tests.upstream.peer import hold_up
 
 
 @pytest.fixture
@@ -49,6 +52,15 @@ class Conversation:
         self.session = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
         self._reader, self.writer = reader, writer
 
+    async def hello(self) -> None:
+        """Say hello and hear the answer; what is to be said then waits for `flush`."""
+        with pytest.raises(ssl.SSLWantReadError):
+            self.session.do_handshake()
+        await self.flush()
+        await self.receive()
+        with suppress(ssl.SSLWantReadError):
+            self.session.do_handshake()
+
     async def handshake(self) -> None:
         """Do the handshake but for its last flight, which waits for `flush`."""
         while True:
@@ -60,8 +72,11 @@ class Conversation:
             else:
                 return
 
+    def outgoing(self) -> bytes:
+        return self._outgoing.read()
+
     async def flush(self) -> None:
-        self.writer.write(self._outgoing.read())
+        self.writer.write(self.outgoing())
         await self.writer.drain()
 
     async def receive(self) -> None:
@@ -228,6 +243,22 @@ class TestA17:
         assert await client.rest() == b""
         await self.refused(rig, "no handshake in time")
         client.close()
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    async def test_A17_a_handshake_that_has_come_in_time_counts_though_the_loop_is_late(
+        self, start_rig: StartRig, tls: ssl.SSLContext, trusting: ssl.SSLContext, version: ssl.TLSVersion
+    ) -> None:
+        trusting.maximum_version = version
+        rig = await start_rig(tls=tls, timeout=0.3)
+        plain = await rig.connect()
+        talk = Conversation(trusting, plain.reader, plain.writer)
+        await talk.hello()
+        await hold_up(0.3, lambda: os.write(plain.writer.get_extra_info("socket").fileno(), talk.outgoing()))
+        await talk.handshake()
+        talk.session.write(REQUEST)
+        await talk.flush()
+        assert (await talk.read()).startswith(b"HTTP/1.1 200 ")
+        plain.close()
 
     async def test_A17_a_client_that_says_nothing_is_closed_at_the_deadline(self, start_rig: StartRig, tls: ssl.SSLContext) -> None:
         rig = await start_rig(tls=tls, timeout=0.2)
