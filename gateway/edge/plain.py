@@ -13,14 +13,15 @@ from msgspec import Struct
 from gateway.edge.strictness import END_OF_HEAD
 
 _LINE: Final = re.compile(rb"(DELETE|GET|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.1\r\n")
-# All fields, in lower case. Those that say where a request ends or goes, or that it is none of the usual ones, have to be as they are here.
+# All fields, in lower case. Those that say where a request ends or goes, or that it is none of the usual ones, have to be as they are here,
+# and so have those that the parser does not take, or not twice.
 # What follows one another never takes the same characters, so that time grows with the length only, whatever is sent.
 _FIELDS: Final = re.compile(
     rb"(?:host:[\t ]*([a-z0-9._-]+(?::[0-9]{1,5})?)\r\n"
     rb"|content-length:[\t ]*([0-9]+)\r\n"
     rb"|content-type: ?((?:[!-~][\t -~]*)?)\r\n"
     rb"|connection:[\t ]*keep-alive\r\n"
-    rb"|(?!(?:host|content-(?:length|type|encoding)|transfer-encoding|(?:proxy-)?connection|upgrade|expect):)"
+    rb"|(?!(?:host|content-[a-z]+|transfer-encoding|(?:proxy-)?connection|upgrade|expect|etag|max-forwards|server|sec-websocket-key1):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]+:[\t -~]*\r\n){1,64}\r\n"
 )
 _FIELD: Final = re.compile(rb"\n([^:\r\n]+):([^\r]*)")
@@ -53,7 +54,9 @@ def plain_request(data: bytes, header_size: int) -> PlainRequest | None:
         return None
     head, size = data[:end].lower(), len(data) - end
     fields = _FIELDS.fullmatch(head, line.end())
-    if fields is None or head.count(b"\nhost:") != 1 or head.count(b"\ncontent-length:") > 1 or head.count(b"\ncontent-type:") > 1:
+    if fields is None or head.count(b"\nhost:") != 1 or head.count(b"\ncontent-length:") > 1:
+        return None
+    if head.count(b"\ncontent-type:") > 1 or head.count(b"\nuser-agent:") > 1:
         return None
     host, length, content_type = fields.groups(b"")
     if (length or b"0") != b"%d" % size or content_type.endswith((b" ", b"\t")):

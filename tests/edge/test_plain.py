@@ -110,6 +110,11 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
             GET + field + b"\r\n\r\n"
             for field in (b"Proxy-Connection: close", b"Content-Encoding: br", b"Content-Type: a\r\nContent-Type: a")
         ),
+        *(
+            GET + b"%b: a\r\n%b: a\r\n\r\n" % (name, name)
+            for name in (b"User-Agent", b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server")
+        ),
+        GET + b"Sec-WebSocket-Key1: a\r\n\r\n",
         GET + b"X: %s\r\n\r\n" % (b"x" * MOST),
         GET + b"X: y\r\n" * 100 + b"\r\n",
     ],
@@ -123,7 +128,18 @@ def test_nothing_that_may_be_read_in_two_ways_is_taken(data: bytes) -> None:
     assert plain_request(data, MOST) is None
 
 
-_NAMES = ("Host", "Content-Length", "Transfer-Encoding", "Connection", "Content-Type", "Expect", "Upgrade", "X-Any", "content-length")
+_NAMES = (
+    "Host",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Connection",
+    "Content-Type",
+    "Expect",
+    "Upgrade",
+    "X-Any",
+    "content-length",
+    "User-Agent",
+)
 _VALUES = ("0", "3", "4", "a", "keep-alive", "close", "chunked", "application/json", "3\nX: a", "a\rb", "é", "a\r\n b", "")
 _SEPARATORS = (": ", ":", ":\t", " : ", "\r\n: ")
 _FIELD = st.tuples(st.sampled_from(_NAMES), st.sampled_from(_SEPARATORS), st.sampled_from(_VALUES)).map("".join).map(str.encode)
