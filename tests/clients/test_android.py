@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clients.conftest import OpenApp, StartServer
-from tests.clients.driver import Driver, Response
+from tests.clients.driver import Driver
 from tests.clients.server import KEPT, failure, http, success
 
 MIB = 1 << 20
@@ -18,14 +18,6 @@ async def test_connections_are_used_again_after_successes_and_failures(
     for _ in answers:
         await app.call()
     assert [request.connection for request in server.requests] == [1, 1, 1, 1]
-
-
-async def test_an_answer_that_is_too_large_is_cut_off(android: Driver, open_in: OpenApp, start_server: StartServer) -> None:
-    server, base = await start_server(http(200, success(data="x" * 4 * MIB)), http(200, success(data="x" * 5 * MIB)))
-    app = await open_in(android, base)
-    assert (await app.call()).response == Response(True, None, None, "h", "x" * 4 * MIB)
-    await app.fail("NO_ANSWER")
-    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.clients.driver import Response
 from tests.clients.server import KEPT, failure, http, success
 
 SUCCESS = http(200, success())
+MIB = 1 << 20
 NOT_OURS: dict[str, Any] = {
     "a-page-at-200": http(200, b"<html>Log in to this network</html>"),
     "nothing-at-200": http(200, b""),
@@ -63,6 +64,16 @@ async def test_the_login_is_asked_for_every_call(open_app: OpenApp, start_server
 async def test_an_answer_is_read_whatever_else_it_holds(open_app: OpenApp, start_server: StartServer) -> None:
     _, base = await start_server(http(200, {"new": [{"deep": None}], **success("\u2028", "\U0001f4b3")}, headers=["Set-Cookie: sid=1"]))
     assert (await (await open_app(base)).call()).response == Response(True, None, None, "\u2028", "\U0001f4b3")
+
+
+async def test_an_answer_that_is_too_large_is_cut_off(open_app: OpenApp, start_server: StartServer) -> None:
+    endless = KEPT + http(200, success(data="x" * 6 * MIB))[:-MIB]  # whoever waits for its end is told of a time-out
+    server, base = await start_server(http(200, success(data="x" * 4 * MIB)), endless)
+    app = await open_app(base)
+    assert (await app.call()).response == Response(True, None, None, "h", "x" * 4 * MIB)
+    reason = {"android": "IOException", "ios": "NSURLErrorDomain -999"}[app.platform]
+    assert (await app.call()).told == [("NO_ANSWER", reason, None)]
+    assert len(server.requests) == 2
 
 
 async def test_a_bug_of_the_gateway_reaches_listener_and_sdk(open_app: OpenApp, start_server: StartServer) -> None:

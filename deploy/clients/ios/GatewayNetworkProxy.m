@@ -5,14 +5,67 @@ NSString *const GatewayNoAnswer = @"NO_ANSWER";
 
 static const NSInteger ConnectionsToTheGateway = 16; // iOS has 4: a flow that polls would wait behind one slow call
 
-/** Status 0 and an error if no HTTP answer came. */
+/** Bytes; by default the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response): raise both together. */
+static const NSUInteger MaxAnswer = 5 * 1024 * 1024;
+
+/** Status 0 and an error if no whole HTTP answer came. */
 typedef void (^Arrived)(NSInteger status, NSData *data, NSError *error);
 
-/** A delegate of its own, since a session holds its delegate, and the adapter its session. */
-@interface GatewayRedirects : NSObject <NSURLSessionTaskDelegate>
+/** What has come of one answer, and who waits for all of it. */
+@interface GatewayAnswer : NSObject
+@property (nonatomic) NSMutableData *data;
+@property (nonatomic, copy) Arrived arrived;
 @end
 
-@implementation GatewayRedirects
+@implementation GatewayAnswer
+@end
+
+/** Collects the answers. A delegate of its own, since a session holds its delegate, and the adapter its session. */
+@interface GatewayAnswers : NSObject <NSURLSessionDataDelegate>
+@property (nonatomic, readonly) NSMutableDictionary<NSNumber *, GatewayAnswer *> *byTask; // synchronized: calls begin on any thread
+@end
+
+@implementation GatewayAnswers
+
+- (instancetype)init {
+    if ((self = [super init])) {
+        _byTask = [NSMutableDictionary dictionary];
+    }
+    return self;
+}
+
+- (void)begin:(NSURLSessionDataTask *)task then:(Arrived)arrived {
+    GatewayAnswer *answer = [GatewayAnswer new];
+    answer.data = [NSMutableData data];
+    answer.arrived = arrived;
+    @synchronized(self.byTask) {
+        self.byTask[@(task.taskIdentifier)] = answer;
+    }
+    [task resume];
+}
+
+- (GatewayAnswer *)answerTo:(NSURLSessionTask *)task {
+    @synchronized(self.byTask) {
+        return self.byTask[@(task.taskIdentifier)];
+    }
+}
+
+- (void)URLSession:(NSURLSession *)session dataTask:(NSURLSessionDataTask *)task didReceiveData:(NSData *)data {
+    NSMutableData *all = [self answerTo:task].data;
+    if (data.length > MaxAnswer - all.length) {
+        [task cancel]; // which ends it with an error
+        return;
+    }
+    [all appendData:data];
+}
+
+- (void)URLSession:(NSURLSession *)session task:(NSURLSessionTask *)task didCompleteWithError:(NSError *)error {
+    GatewayAnswer *answer = [self answerTo:task];
+    @synchronized(self.byTask) {
+        [self.byTask removeObjectForKey:@(task.taskIdentifier)];
+    }
+    answer.arrived(error ? 0 : ((NSHTTPURLResponse *)task.response).statusCode, answer.data, error);
+}
 
 /** A redirect is an answer like any other that is not the gateway's: the login goes nowhere else. */
 - (void)URLSession:(NSURLSession *)session
@@ -70,6 +123,7 @@ static BOOL WasNotSent(NSError *error) {
 @interface GatewayNetworkProxy ()
 @property (nonatomic, readonly) NSURL *endpoint;
 @property (nonatomic, readonly) id<GatewayLogin> login;
+@property (nonatomic, readonly) GatewayAnswers *answers;
 @property (nonatomic, readonly) NSURLSession *session;
 @property (nonatomic, readonly) NSMutableArray<void (^)(BOOL)> *waitingForLogin;
 @end
@@ -90,7 +144,8 @@ static BOOL WasNotSent(NSError *error) {
         configuration.HTTPCookieStorage = nil;
         configuration.HTTPShouldSetCookies = NO; // else a Cookie header of the login would be replaced
         configuration.HTTPMaximumConnectionsPerHost = ConnectionsToTheGateway;
-        _session = [NSURLSession sessionWithConfiguration:configuration delegate:[GatewayRedirects new] delegateQueue:nil];
+        _answers = [GatewayAnswers new];
+        _session = [NSURLSession sessionWithConfiguration:configuration delegate:_answers delegateQueue:nil];
     }
     return self;
 }
@@ -124,8 +179,7 @@ static BOOL WasNotSent(NSError *error) {
     request.allHTTPHeaderFields = login;
     [request setValue:@"application/json; charset=utf-8" forHTTPHeaderField:@"Content-Type"];
     [request setValue:@"application/json" forHTTPHeaderField:@"Accept"];
-    void (^arrived)(NSData *, NSURLResponse *, NSError *) = ^(NSData *data, NSURLResponse *response, NSError *error) {
-        NSInteger status = error ? 0 : ((NSHTTPURLResponse *)response).statusCode;
+    Arrived arrived = ^(NSInteger status, NSData *data, NSError *error) {
         if (status != 401 || !again) {
             then(status, data, error);
             return;
@@ -135,7 +189,7 @@ static BOOL WasNotSent(NSError *error) {
                    isRenewed ? [self post:body again:NO then:then] : then(status, data, error);
                }];
     };
-    [[self.session dataTaskWithRequest:request completionHandler:arrived] resume];
+    [self.answers begin:[self.session dataTaskWithRequest:request] then:arrived];
 }
 
 /**

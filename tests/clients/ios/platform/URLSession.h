@@ -17,6 +17,7 @@ NS_ASSUME_NONNULL_BEGIN
 
 @class NSURLSession;
 @class NSURLSessionTask;
+@class NSURLSessionDataTask;
 
 @protocol NSURLSessionTaskDelegate <NSObject>
 @optional
@@ -25,6 +26,12 @@ NS_ASSUME_NONNULL_BEGIN
     willPerformHTTPRedirection:(NSHTTPURLResponse *)response
                     newRequest:(NSURLRequest *)request
              completionHandler:(void (^)(NSURLRequest *_Nullable))completionHandler;
+- (void)URLSession:(NSURLSession *)session task:(NSURLSessionTask *)task didCompleteWithError:(nullable NSError *)error;
+@end
+
+@protocol NSURLSessionDataDelegate <NSURLSessionTaskDelegate>
+@optional
+- (void)URLSession:(NSURLSession *)session dataTask:(NSURLSessionDataTask *)dataTask didReceiveData:(NSData *)data;
 @end
 
 @interface NSURLSessionConfiguration : NSObject
@@ -40,7 +47,10 @@ NS_ASSUME_NONNULL_BEGIN
 @end
 
 @interface NSURLSessionTask : NSObject
+@property (readonly) NSUInteger taskIdentifier;
+@property (readonly, copy, nullable) NSURLResponse *response;
 - (void)resume;
+- (void)cancel;
 @end
 
 @interface NSURLSessionDataTask : NSURLSessionTask
@@ -54,8 +64,7 @@ NS_ASSUME_NONNULL_BEGIN
 + (NSURLSession *)sessionWithConfiguration:(NSURLSessionConfiguration *)configuration
                                   delegate:(nullable id<NSURLSessionTaskDelegate>)delegate
                              delegateQueue:(nullable NSOperationQueue *)queue;
-- (NSURLSessionDataTask *)dataTaskWithRequest:(NSURLRequest *)request
-                            completionHandler:(void (^)(NSData *_Nullable data, NSURLResponse *_Nullable response, NSError *_Nullable error))handler;
+- (NSURLSessionDataTask *)dataTaskWithRequest:(NSURLRequest *)request;
 - (void)finishTasksAndInvalidate;
 @end
 

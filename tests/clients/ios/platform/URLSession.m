@@ -1,8 +1,6 @@
 #import "URLSession.h"
 #import <curl/curl.h>
 
-typedef void (^Completion)(NSData *, NSURLResponse *, NSError *);
-
 @implementation NSURLSessionConfiguration
 
 + (NSURLSessionConfiguration *)ephemeralSessionConfiguration {
@@ -13,18 +11,21 @@ typedef void (^Completion)(NSData *, NSURLResponse *, NSError *);
 
 @interface NSURLSession ()
 @property (readonly) NSURLSessionConfiguration *configuration;
-@property (readonly) id<NSURLSessionTaskDelegate> delegate;
+@property (readonly) id<NSURLSessionDataDelegate> delegate;
 @end
 
 @interface NSURLSessionTask ()
+@property NSUInteger taskIdentifier;
+@property (copy) NSURLResponse *response;
 @property NSURLSession *session;
 @property NSURLRequest *request;
-@property (copy) Completion completion;
+@property BOOL isCancelled;
+- (void)take:(NSData *)data;
 @end
 
-static size_t Receive(char *bytes, size_t size, size_t count, void *data) {
-    [(__bridge NSMutableData *)data appendBytes:bytes length:size * count];
-    return size * count;
+static size_t Receive(char *bytes, size_t size, size_t count, void *task) {
+    [(__bridge NSURLSessionTask *)task take:[NSData dataWithBytes:bytes length:size * count]];
+    return ((__bridge NSURLSessionTask *)task).isCancelled ? 0 : size * count;
 }
 
 static NSInteger ErrorCode(CURLcode code) {
@@ -40,6 +41,8 @@ static NSInteger ErrorCode(CURLcode code) {
         case CURLE_UNSUPPORTED_PROTOCOL: // an answer that is not HTTP/1
         case CURLE_WEIRD_SERVER_REPLY:
             return NSURLErrorBadServerResponse;
+        case CURLE_WRITE_ERROR: // what came was not taken
+            return NSURLErrorCancelled;
         default:
             return NSURLErrorNetworkConnectionLost;
     }
@@ -51,21 +54,31 @@ static NSInteger ErrorCode(CURLcode code) {
     [NSThread detachNewThreadSelector:@selector(run) toTarget:self withObject:nil];
 }
 
+- (void)cancel {
+    self.isCancelled = YES;
+}
+
 - (void)run {
     @autoreleasepool {
-        NSMutableData *data = [NSMutableData data];
         long status = 0;
         NSURLRequest *next = nil;
-        CURLcode code = [self perform:self.request into:data status:&status next:&next];
+        CURLcode code = [self perform:self.request status:&status next:&next];
         while (code == CURLE_OK && next && (next = [self redirected:next])) {
-            data.length = 0;
-            code = [self perform:next into:data status:&status next:&next];
+            code = [self perform:next status:&status next:&next];
         }
-        [self completeWithData:data status:status code:code];
+        [self completeWithStatus:status code:code];
     }
 }
 
-- (CURLcode)perform:(NSURLRequest *)request into:(NSMutableData *)data status:(long *)status next:(NSURLRequest **)next {
+/** On the queue of the session, which is a serial one, as Apple's is; the peer is slowed down meanwhile. */
+- (void)take:(NSData *)data {
+    NSBlockOperation *operation = [NSBlockOperation blockOperationWithBlock:^{
+        [self.session.delegate URLSession:self.session dataTask:(NSURLSessionDataTask *)self didReceiveData:data];
+    }];
+    [self.session.delegateQueue addOperations:@[ operation ] waitUntilFinished:YES];
+}
+
+- (CURLcode)perform:(NSURLRequest *)request status:(long *)status next:(NSURLRequest **)next {
     CURL *curl = curl_easy_init();
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     for (NSString *name in request.allHTTPHeaderFields) {
@@ -79,7 +92,7 @@ static NSInteger ErrorCode(CURLcode code) {
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(self.session.configuration.timeoutIntervalForResource * 1000));
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, Receive);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, (__bridge void *)data);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, (__bridge void *)self);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
     char *location = NULL;
@@ -117,18 +130,17 @@ static NSInteger ErrorCode(CURLcode code) {
     return [[NSHTTPURLResponse alloc] initWithURL:self.request.URL statusCode:status HTTPVersion:@"HTTP/1.1" headerFields:@{}];
 }
 
-/** On the queue of the session, which is a serial one, as Apple's is. */
-- (void)completeWithData:(NSData *)data status:(long)status code:(CURLcode)code {
+/** On the queue of the session, after all that has come. */
+- (void)completeWithStatus:(long)status code:(CURLcode)code {
     NSError *error = nil;
     if (code != CURLE_OK) {
         error = [NSError errorWithDomain:NSURLErrorDomain code:ErrorCode(code) userInfo:nil];
     }
-    Completion completion = self.completion;
-    NSHTTPURLResponse *response = error ? nil : [self responseWithStatus:status];
-    [self.session.delegateQueue addOperationWithBlock:^{
-        completion(error ? nil : data, response, error);
+    self.response = error ? nil : [self responseWithStatus:status];
+    NSURLSession *session = self.session;
+    [session.delegateQueue addOperationWithBlock:^{
+        [session.delegate URLSession:session task:self didCompleteWithError:error];
     }];
-    self.completion = nil;
     self.session = nil;
 }
 
@@ -139,6 +151,7 @@ static NSInteger ErrorCode(CURLcode code) {
 
 @implementation NSURLSession {
     BOOL _invalid;
+    NSUInteger _tasks;
 }
 
 static NSMutableSet *alive;
@@ -159,7 +172,7 @@ static void (^onInvalidation)(void);
 }
 
 + (NSURLSession *)sessionWithConfiguration:(NSURLSessionConfiguration *)configuration
-                                  delegate:(id<NSURLSessionTaskDelegate>)delegate
+                                  delegate:(id<NSURLSessionDataDelegate>)delegate
                              delegateQueue:(NSOperationQueue *)queue {
     NSURLSession *session = [self new];
     session->_configuration = configuration;
@@ -175,14 +188,16 @@ static void (^onInvalidation)(void);
     return session;
 }
 
-- (NSURLSessionDataTask *)dataTaskWithRequest:(NSURLRequest *)request completionHandler:(Completion)handler {
+- (NSURLSessionDataTask *)dataTaskWithRequest:(NSURLRequest *)request {
     if (_invalid) {
         [NSException raise:NSGenericException format:@"Task created in a session that has been invalidated"];
     }
     NSURLSessionDataTask *task = [NSURLSessionDataTask new];
     task.session = self;
     task.request = [request copy];
-    task.completion = handler;
+    @synchronized(self) {
+        task.taskIdentifier = ++_tasks;
+    }
     return task;
 }
 
