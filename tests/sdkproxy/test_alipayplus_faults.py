@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.simulator import Behaviour
+from gateway.simulator.answers import sample
 from gateway.simulator.configuration import Ports
 from gateway.upstream import Lease
 from tests.ports import free_port
@@ -186,6 +187,7 @@ async def test_unsigned_failures_can_be_forbidden(start: Any) -> None:
         pytest.param({"http_status": 101}, id="C11-101"),
         pytest.param({"http_status": 0}, id="C11-000"),
         pytest.param({"http_status": 204}, id="C11-204"),
+        pytest.param({"http_status": 201, "body": sample("alipayplus-response"), "signed": True}, id="C11-a-signed-success-at-201"),
         pytest.param({"text": "<html>blocked</html>", "signed": False}, id="C11-html"),
         pytest.param({"extra": "HTTP/1.1 200 OK\r\n\r\n"}, id="C11-bytes-after-the-body"),
         pytest.param({"content": "not_json"}, id="C12-not-json-signed"),
@@ -245,40 +247,36 @@ async def test_C4_a_kept_connection_that_was_closed_is_not_noticed_by_the_app(ga
     assert gateway.sim.alipayplus.count == 5
 
 
-async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_not_noticed_by_the_app(
-    gateway: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await gateway.post()
+def end_before_the_signature(gateway: Any, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
+    """Have the connections that are kept, or those that are new, end between their choice and the signature."""
     hosts = gateway.parts.clusters[0]
     acquire = hosts.acquire
 
     async def acquire_what_ends(**options: Any) -> Lease:
         lease: Lease = await acquire(**options)
-        if lease.connection.reused:
+        if lease.connection.reused == kept:
             lease.connection.abort()
         return lease
 
     monkeypatch.setattr(hosts, "acquire", acquire_what_ends)
+
+
+async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_not_noticed_by_the_app(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.post()
+    end_before_the_signature(gateway, monkeypatch, kept=True)
     assert (await gateway.post()).status == 200
     assert (gateway.sim.alipayplus.count, gateway.sim.alipayplus.connections) == (2, 2)
     assert gateway.lines()[1]["sent"] == "answered"
 
 
-async def test_C1_a_new_connection_that_ends_before_the_signature_is_made_is_unreachable(
+async def test_C1_a_new_connection_that_ends_before_the_signature_is_made_is_not_made_again(
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hosts = gateway.parts.clusters[0]
-    acquire = hosts.acquire
-
-    async def acquire_what_ends(**options: Any) -> Lease:
-        lease: Lease = await acquire(**options)
-        lease.connection.abort()
-        return lease
-
-    monkeypatch.setattr(hosts, "acquire", acquire_what_ends)
-    await gateway.fail("ALIPAYPLUS_UNREACHABLE", 502, "F")
-    assert gateway.sim.alipayplus.count == 0
-    assert gateway.lines()[0]["sent"] == "not_sent"
+    end_before_the_signature(gateway, monkeypatch, kept=False)
+    await unreachable(gateway, "connection closed before the request")
+    assert gateway.sim.alipayplus.connections == 1
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "endless"])

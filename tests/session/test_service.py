@@ -133,9 +133,30 @@ async def test_B4_a_repeat_has_what_is_left_of_the_time(start: StartSessions, au
     await auth.arrived.get()
     clock.now += WAITING - 0.05
     auth.reset_connections()
-    check = await asyncio.wait_for(task, WAITING / 2)
+    check = await asyncio.wait_for(task, WAITING / 2)  # a repeat that had all of the time would have twice as much
     assert (check.outcome, check.reason) == ("unavailable", "the auth service did not answer in time")
     assert gateway.observed == ["ok", "error", "timeout"]
+
+
+async def test_B7_a_call_whose_time_was_up_does_not_hide_the_one_that_took_its_place(start: StartSessions, auth: AuthServer) -> None:
+    clock = Clock()
+    gateway = start(timeout=WAITING, clock=clock)
+    await begin(gateway, auth, kept=True)
+
+    async def ask_twice() -> tuple[Check, Check]:
+        return await gateway.bearer(), await gateway.bearer()
+
+    asked = asyncio.create_task(ask_twice())
+    await auth.arrived.get()
+    (late,) = gateway.sessions._flights.values()
+    clock.now += WAITING - 0.05
+    auth.reset_connections()
+    await late.join()
+    await asyncio.wait(gateway.sessions._tasks, return_when=asyncio.FIRST_COMPLETED)  # the late one; the other is not answered yet
+    (shared,) = gateway.several(1)
+    auth.hold.set()
+    assert [(check.outcome, check.source) for check in await asked] == [("unavailable", "call"), ("valid", "call")]
+    assert ((await shared).outcome, (await shared).source) == ("valid", "shared")
 
 
 async def test_B4_waiting_for_a_place_counts(start: StartSessions, auth: AuthServer) -> None:
