@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/_simulator/"
 ALWAYS: Final = "always"
+MOST: Final = 999_999
+"""How many behaviours can be scripted at once."""
 
 _JSON: Final = (("content-type", "application/json"),)
 
@@ -72,6 +74,8 @@ def _add(request: Request, peer: "Peer[Any]") -> object:
     behaviours = peer.behaviours(request.body)
     if times is None and len(behaviours) != 1:
         raise _Wrong(f"times={ALWAYS} takes one behaviour")
+    if len(behaviours) * (times or 1) > MOST:
+        raise _Wrong(f"at most {MOST} behaviours can be scripted at once")
     peer.script(*behaviours, times=times)
     return {"scripted": len(behaviours)}
 

@@ -80,6 +80,7 @@ async def test_what_is_read_can_be_scripted_again(control: Control, simulator: S
         ("script?times=1&times=2", {}, "times is a number"),
         ("script?time=2", {}, "nothing else can be asked"),
         ("script?times=always", [{}, {}], "times=always takes one behaviour"),
+        ("script?times=999999", [{}, {}], "at most 999999 behaviours"),
         ("nonsense", {}, "/_simulator/script"),
     ],
 )
