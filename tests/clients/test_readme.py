@@ -23,7 +23,7 @@ class Sample {
     interface Account { String accessToken(); boolean refreshAccessToken(); }
     interface InitConfig { void registerNetworkProxy(ProxyScene scene, NetworkProxy proxy); }
 
-    void start(final Account account, InitConfig initConfig, GatewayNetworkProxy.Listener listener) throws Exception {
+    void start(final Account account, InitConfig initConfig) throws Exception {
         %s
     }
 }
