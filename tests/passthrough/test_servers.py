@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Duration, Ejection, HealthCheck, Retries, Share, Upstream, UpstreamServer
-from tests.passthrough.rig import Rig, StartRig
+from gateway.upstream import Lease
+from tests.passthrough.rig import Rig, StartRig, answering
 from tests.upstream.clusters import refusing
 from tests.upstream.peer import Call, StartPeer, until
 
@@ -94,6 +95,13 @@ async def test_a_get_that_was_lost_is_repeated_elsewhere(start_rig: StartRig, st
     assert rig.count("gateway_upstream_retries_total", upstream="wallet") == 1
 
 
+async def test_a_get_whose_answer_is_no_http_is_not_repeated(start_rig: StartRig, start_peer: StartPeer) -> None:
+    broken, peer = await start_peer(answering(b"220 mail.example ESMTP\r\n")), await start_peer(saying(b"ok"))
+    rig = await start_rig(upstreams=servers(broken.url, peer.url))
+    assert await failure(rig) == (502, "UPSTREAM_RESPONSE_INVALID", "U", False)
+    assert (len(broken.calls), len(peer.calls)) == (1, 0)
+
+
 async def test_a_post_that_was_lost_is_unknown_and_never_repeated(start_rig: StartRig, start_peer: StartPeer) -> None:
     lost, peer = await start_peer(losing), await start_peer(saying(b"ok"))
     rig = await start_rig(upstreams=servers(lost.url, peer.url))
@@ -106,6 +114,24 @@ async def test_a_get_that_was_lost_stays_unknown_when_no_other_server_is_reached
     with refusing() as dead:
         rig = await start_rig(upstreams=servers(lost.url, dead))
         assert await failure(rig) == (502, "UPSTREAM_CONNECTION_LOST", "U", False)
+
+
+async def test_a_get_that_was_lost_stays_unknown_when_the_next_connection_has_ended_before_it_is_used(
+    start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = await start_peer(losing)
+    rig = await start_rig(upstreams=servers(lost.url))
+    acquire = rig.clusters["wallet"].acquire
+
+    async def acquire_what_ends(*, after: Lease | None) -> Lease:
+        lease = await acquire(after=after)
+        if after is not None:
+            lease.connection.abort()
+        return lease
+
+    monkeypatch.setattr(rig.clusters["wallet"], "acquire", acquire_what_ends)
+    assert await failure(rig) == (502, "UPSTREAM_CONNECTION_LOST", "U", False)
+    assert rig.count("gateway_upstream_retries_total", upstream="wallet") == 1
 
 
 async def test_nothing_is_repeated_without_attempts_or_budget(start_rig: StartRig, start_peer: StartPeer) -> None:
