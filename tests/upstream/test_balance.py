@@ -33,6 +33,15 @@ def test_round_robin_takes_turns_smoothly(weighted: list[int], order: str) -> No
     assert "".join(balance.choose(offered).name for _ in order) == order
 
 
+def test_one_that_was_away_does_not_catch_up() -> None:
+    offered, balance = places([1, 1]), RoundRobin()
+    for _ in range(2):
+        balance.choose(offered)
+    for _ in range(5):
+        balance.choose(offered[1:])
+    assert "".join(balance.choose(offered).name for _ in range(4)) == "0101"
+
+
 @given(weights, st.integers(1, 4))
 def test_round_robin_gives_each_exactly_its_weight(weighted: list[int], rounds: int) -> None:
     offered, balance = places(weighted), RoundRobin()

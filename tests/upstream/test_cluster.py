@@ -1,5 +1,6 @@
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -64,9 +65,7 @@ class Rig:
             balance=BALANCES[balance](),  # type: ignore[index]  # the test says one of them
             ejection=ejection,
             health_check=check,
-            clock=self.clock,
-            sleep=self.pulse,
-            **options,
+            **{"clock": self.clock, "sleep": self.pulse, **options},
         )
         return await self._stack.enter_async_context(cluster)
 
@@ -263,7 +262,7 @@ async def test_D1_one_that_does_not_shake_hands_in_time_is_passed_over(start_pee
 
 async def test_C1_a_timeout_for_all_is_shared_among_those_left(start_peer: StartPeer, rig: Rig, silent: str) -> None:
     urls, (good,) = await start_peers(start_peer, 1)
-    cluster = await rig([silent, *urls], balance="ordered", attempts=1)
+    cluster = await rig([silent, *urls], balance="ordered", attempts=1, clock=time.monotonic)  # it runs out while one connects
     assert (await cluster.acquire(timeout=1)).endpoint.name == good
     cluster = await rig([silent], attempts=1)
     with pytest.raises(Unreachable, match="connect timeout"):
@@ -482,6 +481,24 @@ async def test_D10_unhealthy_ones_count_among_those_that_are_out(start_peer: Sta
     await fail(cluster, 10)
     assert await ask(cluster) == good
     assert [state for _, state, _ in rig.seen.turns] == ["unhealthy"]
+
+
+async def test_D10_one_that_is_unhealthy_already_is_not_ejected_too(start_peer: StartPeer, rig: Rig) -> None:
+    """Else it would stay out for the time of an ejection after it has become healthy."""
+    sick = Wallet(DOWN)
+    peer = await start_peer(sick)
+    urls, _ = await start_peers(start_peer, 1)
+    ejection = model.Ejection(failures=2, max_share=Share(1))
+    cluster = await rig([peer.url, *urls], check=CHECK, ejection=ejection, balance="ordered")
+    leases = [await cluster.acquire() for _ in range(2)]
+    await until(lambda: len(rig.pulse.slept) == 2)
+    await rig.pulse.turn(2)
+    for lease in leases:
+        cluster.release(lease, "error")
+    sick.answer = OK
+    await rig.pulse.turn(2, rounds=2)
+    assert [state for _, state, _ in rig.seen.turns] == ["unhealthy", "healthy"]
+    assert await ask(cluster) == f"127.0.0.1:{peer.port}"
 
 
 async def test_one_that_becomes_healthy_serves_those_who_wait(start_peer: StartPeer, rig: Rig) -> None:
