@@ -39,9 +39,31 @@ async def test_D5_interim_heads_are_passed_on_before_the_body_is_sent(start_peer
     connection.finish()
     final = await connection.read_head()
     assert (final.status, final.interim, final.length, final.bodiless) == (200, False, 2, False)
+    assert not connection.reusable  # as long as the body has not been read
     assert await connection.read_body() == b"hi"
     assert await connection.read_body() == b""
     assert connection.reusable
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("extra", [b"\r\n", b"x", HI], ids=["blank-line", "byte", "answer"])
+async def test_C11_a_connection_with_bytes_after_an_answer_is_not_used_again(
+    start_peer: StartPeer, connect: Connect, method: str, extra: bytes
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write((OK + b"Content-Length: 2\r\n\r\n" if method == "HEAD" else HI) + extra)
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    connection.start(method)
+    connection.send(request_head(method, b"/", [(b"Host", b"peer")]))
+    connection.finish()
+    await connection.read_head()
+    while await connection.read_body():
+        pass
+    assert connection.complete
+    assert not connection.reusable
 
 
 async def test_D4_a_slow_reader_stops_the_peer(start_peer: StartPeer, connect: Connect) -> None:
