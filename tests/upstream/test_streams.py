@@ -178,6 +178,24 @@ async def test_an_answer_before_the_request_is_whole_is_read_and_the_connection_
     assert not connection.reusable
 
 
+async def test_an_answer_before_the_peer_has_taken_the_request_leaves_no_connection_to_use_again() -> None:
+    size = 32 << 20  # more than sockets hold
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = Pool(Endpoint.parse(f"http://127.0.0.1:{server.getsockname()[1]}"), idle=60, age=60, connect_timeout=10)
+        connection = await pool.acquire()
+        theirs, _ = server.accept()
+    with theirs:
+        connection.start("POST")
+        connection.send(request_head("POST", b"/", [(b"Host", b"peer"), (b"Content-Length", b"%d" % size)]) + bytes(size))
+        connection.finish()
+        theirs.sendall(HI)
+        await connection.read_head()
+        assert await connection.read_body() == b"hi"
+        assert connection.complete
+        assert not connection.reusable
+        await pool.close()
+
+
 @pytest.mark.parametrize("is_whole", [False, True], ids=["streamed", "whole"])
 async def test_an_answer_is_taken_though_its_peer_resets_the_connection_on_more_of_the_request(*, is_whole: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
