@@ -261,6 +261,13 @@ async def test_A6_a_body_over_the_routes_limit_is_413(start_rig: StartRig, start
         assert rig.count("gateway_rejected_total", reason="body_too_large") == 1
 
 
+async def test_A6_a_chunked_body_over_the_routes_limit_that_came_with_its_head_is_413(start_rig: StartRig, start_peer: StartPeer) -> None:
+    rig = await start_rig((await start_peer(reading_all)).url, max_body=3, session="required")
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nAuthorization: good\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert failure(await rig.raw(head + b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n")) == (413, b"REQUEST_TOO_LARGE")
+    assert rig.sessions.checked == []
+
+
 async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, limits=IMPATIENT)
     raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
