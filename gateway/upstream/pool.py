@@ -96,7 +96,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Take a connection back: it is kept if another exchange may follow, else closed."""
-        if self._closed or not connection.reusable or self._keep == 0:
+        if not connection.reusable or self._keep == 0:  # nothing is reusable once all is closed
             connection.abort()
             return
         self._idle[connection] = self._clock()

@@ -311,12 +311,17 @@ async def test_a_closed_pool_closes_all_and_gives_out_none(start_peer: StartPeer
     await pool.close()
 
 
-async def test_a_connection_that_is_being_made_while_the_pool_closes_is_closed_too(start_peer: StartPeer, make_pool: MakePool) -> None:
+@pytest.mark.parametrize(("is_known", "reason"), [(False, "no connection"), (True, "pool closed")], ids=["looked-up", "connected"])
+async def test_a_connection_that_is_being_made_while_the_pool_closes_is_closed_too(
+    start_peer: StartPeer, make_pool: MakePool, reason: str, *, is_known: bool
+) -> None:
     pool = make_pool(await start_peer(answer_all))
-    task = asyncio.create_task(pool.acquire())
+    if is_known:
+        await ask(pool)
+    task = asyncio.create_task(pool.acquire(fresh=True))
     await asyncio.sleep(0)
     await pool.close()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=reason):
         await task
     await until(lambda: pool.open == 0)
 
