@@ -44,10 +44,12 @@ class Log:
 
 
 class FirstServes(Children):
-    """Worker processes of which the first one serves, and the others hang."""
+    """Worker processes of which the first one serves, and the others hang or do something else."""
+
+    others = HANGS
 
     def start(self, openssl: Mapping[str, str] | None = None) -> Child:
-        self._command = (sys.executable, "-c", HANGS if list(self) else READY)
+        self._command = (sys.executable, "-c", self.others if list(self) else READY)
         return super().start(openssl)
 
 
@@ -91,6 +93,20 @@ async def test_an_error_that_ends_it_does_so_also_while_a_reload_waits_for_worke
     children.kill()
     for member in tuple(supervisor._members()):
         await member.ended.wait()
+
+
+async def test_E3_a_generation_that_does_not_get_ready_ends_and_the_former_one_stays(path: Path) -> None:
+    edition, children, log = read_edition(path, ()), FirstServes(), Log()
+    children.others = ""  # ends at once
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
+    supervisor._signals.reload.set()
+    running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
+    assert await asyncio.wait_for(log.ended.get(), 30) == 2
+    assert "the configuration could not be reloaded; the former one stays in use" in log.events
+    assert [generation.number for generation in supervisor._generations] == [1]
+    assert supervisor._current is supervisor._generations[0]
+    supervisor._signals.stop.set()
+    assert await asyncio.wait_for(running, 30) == 0
 
 
 async def test_E3_the_former_generation_ends_also_where_the_new_one_serves_and_cannot_be_shown(
