@@ -199,20 +199,6 @@ async def test_B4_an_answer_that_comes_too_late_is_nobodys(start: StartSessions,
     assert ids([await gateway.bearer("bob"), await gateway.bearer("alice")]) == ["id-of-bob", "id-of-alice"]
 
 
-async def test_B4_a_call_whose_time_was_up_leaves_alone_the_one_that_took_its_place(start: StartSessions, auth: AuthServer) -> None:
-    auth.hold.clear()
-    gateway = start(timeout=WAITING)
-    gateway.several(1)
-    await auth.arrived.get()
-    ((key, flight),), (call,) = gateway.sessions._flights.items(), gateway.sessions._tasks
-    gateway.sessions._expire(key, flight, call, turns=0)
-    tasks = gateway.several(1)
-    await auth.arrived.get()
-    tasks += gateway.several(1)
-    auth.hold.set()
-    assert [check.source for check in await asyncio.gather(*tasks)] == ["call", "shared"]
-
-
 async def test_B7_500_at_once_share_one_call(start: StartSessions, auth: AuthServer) -> None:
     auth.hold.clear()
     gateway = start(timeout=WAITING)

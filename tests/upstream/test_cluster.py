@@ -164,12 +164,18 @@ async def test_in_a_queue_that_lasts_no_more_wait_than_there_are_places(start_pe
     assert cluster.status().waiting == 0
 
 
-async def test_who_was_woken_for_a_place_that_another_took_waits_as_the_first(start_peer: StartPeer, rig: Rig) -> None:
+async def two_waiting(start_peer: StartPeer, rig: Rig) -> tuple[Cluster, Lease, asyncio.Task[Lease], asyncio.Task[Lease]]:
+    """Return a cluster with one place, who has that, and two who wait for it."""
     urls, _ = await start_peers(start_peer, 1)
     cluster = await rig(urls, limit=1, patience=60)
     held = await cluster.acquire()
     first, second = asyncio.create_task(cluster.acquire()), asyncio.create_task(cluster.acquire())
     await until(lambda: cluster.status().waiting == 2)
+    return cluster, held, first, second
+
+
+async def test_who_was_woken_for_a_place_that_another_took_waits_as_the_first(start_peer: StartPeer, rig: Rig) -> None:
+    cluster, held, first, second = await two_waiting(start_peer, rig)
     cluster.release(held, "ok")
     faster = await cluster.acquire()
     await until(lambda: cluster.status().waiting == 2)
@@ -179,11 +185,7 @@ async def test_who_was_woken_for_a_place_that_another_took_waits_as_the_first(st
 
 
 async def test_one_who_gives_up_waiting_leaves_the_place_to_the_next(start_peer: StartPeer, rig: Rig) -> None:
-    urls, _ = await start_peers(start_peer, 1)
-    cluster = await rig(urls, limit=1, patience=60)
-    held = await cluster.acquire()
-    first, second = asyncio.create_task(cluster.acquire()), asyncio.create_task(cluster.acquire())
-    await until(lambda: cluster.status().waiting == 2)
+    cluster, held, first, second = await two_waiting(start_peer, rig)
     cluster.release(held, "ok")
     first.cancel()
     assert isinstance(await second, Lease)
