@@ -3,11 +3,11 @@
 Nothing is counted twice for it: these are the counters that Prometheus reads too.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
 
-from gateway.telemetry.snapshot import Sample, Snapshot
+from gateway.telemetry.snapshot import Snapshot, series
 
 Key = tuple[str, ...]
 Counts = Mapping[Key, float]
@@ -45,17 +45,16 @@ _KINDS: Final[dict[str, Callable[[Mapping[str, str]], Key | None]]] = {
 def counts(snapshot: Snapshot) -> Counts:
     """Return what the snapshot counts of the kinds above."""
     found: dict[Key, float] = {}
-    for sample in _samples(snapshot):
-        kind = _KINDS.get(sample.name)
-        key = kind(sample.labels) if kind is not None else None
-        if key is not None:
-            found[key] = found.get(key, 0.0) + sample.value
+    for name, kind in _KINDS.items():
+        for labels, value in series(snapshot, name):
+            if (key := kind(labels)) is not None:
+                found[key] = found.get(key, 0.0) + value
     return found
 
 
 def gauge(snapshot: Snapshot, name: str) -> float | None:
     """Return a gauge without labels, or None where nobody has told it."""
-    return next((sample.value for sample in _samples(snapshot) if sample.name == name), None)
+    return next((value for _, value in series(snapshot, name)), None)
 
 
 def since(earlier: Counts, later: Counts) -> Counts:
@@ -94,7 +93,3 @@ def buckets(found: Counts, *, sdk: bool) -> Mapping[float, float]:
     """Return the cumulative buckets of what requests took (seconds): those of the SDK, or those of the API."""
     of = ("took", _SDK if sdk else "api")
     return {float(key[2]): value for key, value in found.items() if key[:2] == of}
-
-
-def _samples(snapshot: Snapshot) -> Iterator[Sample]:
-    return (sample for family in snapshot for sample in family.samples)

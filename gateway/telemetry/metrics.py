@@ -7,17 +7,14 @@ folds what a client chose. Children are kept, since looking one up in prometheus
 import platform
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import aiohttp
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from gateway import __version__
-from gateway.telemetry.measures import Count, Timing
-
-Child = TypeVar("Child", bound=MetricWrapperBase)
+from gateway.telemetry.measures import Count, Family, Level, Timing
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PHASES: Final = ("session", "queue", "sign", "alipayplus", "verify", "upstream")
@@ -47,21 +44,6 @@ LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 def method_label(method: str) -> str:
     """Return `method` if it is one of the field's, else `other`."""
     return method if method in METHODS else "other"
-
-
-class Family(Generic[Child]):
-    """A metric with labels whose children are kept: `family("sdk", "POST", "200").inc()`."""
-
-    def __init__(self, metric: Child) -> None:
-        self._metric = metric
-        self._children: dict[tuple[str, ...], Child] = {}
-
-    def __call__(self, *labels: str) -> Child:
-        """Return the child of these label values, in the order in which the metric declares its labels."""
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._metric.labels(*labels)
-        return child
 
 
 class _Before(Collector):
@@ -152,13 +134,13 @@ class Metrics:
             self.phase_duration(phase)
 
     def _counter(self, name: str, text: str, *labels: str) -> Family[Count]:
-        return Family(Count(name, text, labels, registry=self.registry))
+        return Family(Count(name, text, labels, registry=None), labels, self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Family[Gauge]:
-        return Family(Gauge(name, text, labels, registry=self.registry))
+    def _gauge(self, name: str, text: str, *labels: str) -> Family[Level]:
+        return Family(Level(name, text, labels, registry=None), labels, self.registry)
 
     def _plain_gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Timing]:
-        return Family(Timing(name, text, labels, buckets=buckets, registry=self.registry))
+        return Family(Timing(name, text, labels, buckets=buckets, registry=None), labels, self.registry)

@@ -20,6 +20,7 @@ from gateway.errors import FAILURES
 from gateway.sdkproxy.contract import http_status
 from gateway.session import flight
 from gateway.telemetry.clock import LARGE as CLOCK_OFFSET_WARNING
+from gateway.telemetry.measures import Family
 from gateway.telemetry.metrics import Metrics, ServiceMetrics
 from gateway.upstream import cluster
 from tests.deploy.expressions import METRICS, PROMETHEUS_OWN, faults, read, recorded
@@ -141,7 +142,8 @@ def test_the_metrics_of_the_gateway_have_the_labels_of_the_contract() -> None:
     declared = {**Metrics().registry._collector_to_names, **ServiceMetrics().registry._collector_to_names}
     for collector, names in declared.items():
         for name in METRICS.keys() & set(names):
-            assert METRICS[name].keys() - {"le"} == set(getattr(collector, "_labelnames", ())), name
+            labels = collector.labels if isinstance(collector, Family) else getattr(collector, "_labelnames", ())
+            assert METRICS[name].keys() - {"le"} == set(labels), name
 
 
 @pytest.mark.parametrize("status", [*{read(rule["expr"]).matchers for rule in RULES if "job:gateway_sdk_bad" in rule.get("record", "")}])

@@ -1,31 +1,34 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from gateway.telemetry.measures import Count, Timing
+from gateway.telemetry.measures import Count, Family, Level, Timing
 from gateway.telemetry.metrics import CALL_BUCKETS
+from gateway.telemetry.snapshot import Exposition, take
 
 generate_openmetrics, _ = choose_encoder("application/openmetrics-text")
 
 
-def exposed(kind: type[Histogram], observations: list[float]) -> bytes:
-    registry = CollectorRegistry()
-    histogram = kind("h_seconds", "h", ["scene"], buckets=CALL_BUCKETS, registry=registry)
-    for amount in observations:
-        histogram.labels("none").observe(amount)
-    return generate_openmetrics(registry)
+def timings(registry: CollectorRegistry, buckets: tuple[float, ...] = CALL_BUCKETS) -> Family[Timing]:
+    return Family(Timing("h_seconds", "h", ["scene"], buckets=buckets, registry=None), ("scene",), registry)
 
 
 @given(st.lists(st.floats(0, 100) | st.sampled_from(CALL_BUCKETS), max_size=10))
 def test_it_counts_as_the_librarys_own(observations: list[float]) -> None:
-    assert exposed(Timing, observations) == exposed(Histogram, observations)
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    timing, histogram = timings(ours)("none"), Histogram("h_seconds", "h", ["scene"], buckets=CALL_BUCKETS, registry=theirs).labels("none")
+    for amount in observations:
+        timing.observe(amount)
+        histogram.observe(amount)
+    assert generate_openmetrics(Exposition(take(ours))) == generate_openmetrics(Exposition(take(theirs))), "where both sums are cut"
 
 
 def test_each_bucket_keeps_the_newest_trace() -> None:
     registry = CollectorRegistry()
-    histogram = Timing("h_seconds", "h", buckets=(1, 10), registry=registry)
+    histogram = timings(registry, buckets=(1, 10))("none")
     for amount, trace in ((0.5, "a"), (0.6, "b"), (10, "c")):
         histogram.mark(amount, trace * 32, 1_700_000_000.5)
     histogram.observe(0.7)
@@ -38,15 +41,36 @@ def test_each_bucket_keeps_the_newest_trace() -> None:
     assert [sample.value for sample in family.samples if sample.name == "h_seconds_bucket"] == [3, 4, 4]
 
 
-def counted(kind: type[Counter], amounts: list[float]) -> bytes:
-    registry = CollectorRegistry()
-    counter = kind("c", "c", ["scene"], registry=registry)
-    counter.labels("other").inc()
-    for amount in amounts:
-        counter.labels("none").inc(amount)
-    return generate_openmetrics(registry)
-
-
 @given(st.lists(st.floats(0, 100), max_size=10))
 def test_a_count_is_as_the_librarys_own(amounts: list[float]) -> None:
-    assert counted(Count, amounts) == counted(Counter, amounts)
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    count = Family(Count("c", "c", ["scene"], registry=None), ("scene",), ours)
+    counter = Counter("c", "c", ["scene"], registry=theirs)
+    count("other").inc()
+    counter.labels("other").inc()
+    for amount in amounts:
+        count("none").inc(amount)
+        counter.labels("none").inc(amount)
+    assert generate_openmetrics(ours) == generate_openmetrics(theirs)
+
+
+def test_a_gauge_tells_what_its_function_says_now() -> None:
+    registry, waiting = CollectorRegistry(), [1, 2]
+    family = Family(Level("g", "g", ["scene"], registry=None), ("scene",), registry)
+    family("none").set_function(lambda: len(waiting))
+    family("other").inc()
+    waiting.append(3)
+    assert registry.get_sample_value("g", {"scene": "none"}) == 3
+    assert registry.get_sample_value("g", {"scene": "other"}) == 1
+
+
+def test_two_families_do_not_have_one_name() -> None:
+    registry = CollectorRegistry()
+    timings(registry)
+    with pytest.raises(ValueError, match="h_seconds"):
+        timings(registry)
+
+
+def test_a_child_has_a_value_for_each_label() -> None:
+    with pytest.raises(ValueError, match="label count"):
+        timings(CollectorRegistry())("none", "sdk")
