@@ -4,12 +4,14 @@ What one key may look like stands with it in `gateway.config.model`; what needs 
 """
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.faults import Fault, KeyPath
+from gateway.config.listener import UNIX
 from gateway.config.model import Config, CustomerId, Forward, Introspection, Tls
 from gateway.config.values import Address, Duration
 
@@ -151,9 +153,9 @@ def addresses_are_apart(config: Config) -> Iterator[Fault]:
 
 def unix_paths_fit(config: Config) -> Iterator[Fault]:
     """Demand paths of unix sockets that the system can take (unix(7))."""
-    for index, listener in enumerate(config.server.listen):
-        if listener.path is not None and len(bytes(listener.path)) > UNIX_PATH_LENGTH:
-            yield Fault(("server", "listen", index), f"longer than the {UNIX_PATH_LENGTH} bytes that a unix socket's path may have")
+    for key, place in _places(config):
+        if place.startswith(UNIX) and len(os.fsencode(place.removeprefix(UNIX))) > UNIX_PATH_LENGTH:
+            yield Fault(key, f"longer than the {UNIX_PATH_LENGTH} bytes that a unix socket's path may have")
 
 
 def proxies_are_named(config: Config) -> Iterator[Fault]:
@@ -237,6 +239,15 @@ RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     upstreams_are_sound,
 )
 """Every rule. One that looks at a key which could not be read is left out for that file, so each looks at as few as it can."""
+
+
+def _places(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Give where clients are listened for and where their requests go, as written."""
+    for index, listener in enumerate(config.server.listen):
+        yield ("server", "listen", index), str(listener)
+    for name, upstream in config.api.upstreams.items() if config.api else ():
+        for index, server in enumerate(upstream.servers):
+            yield ("api", "upstreams", name, "servers", index, "url"), server.url
 
 
 def _customer_id(customer_id: CustomerId, section: KeyPath) -> Iterator[Fault]:

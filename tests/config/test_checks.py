@@ -84,6 +84,14 @@ INTROSPECTION = "{url: https://idp.internal/introspect, client_id: g, client_sec
             id="E1-unix-path",
         ),
         pytest.param(
+            {
+                "api__upstreams": "{w: {servers: [http://a, unix:/" + "x" * 107 + "]}}",
+                "api__routes": "[{prefix: /, upstream: w}]",
+            },
+            "api.upstreams.w.servers[1].url: longer than the 107 bytes that a unix socket's path may have",
+            id="E1-unix-path-of-a-server",
+        ),
+        pytest.param(
             {"server__proxy_protocol": "true"},
             "server.proxy_protocol: nobody may send a PROXY header: write in trusted_proxies whose counts, or remove this key",
             id="E1-proxy-protocol-of-nobody",
