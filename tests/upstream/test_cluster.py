@@ -149,17 +149,17 @@ async def test_who_waits_too_long_for_a_place_is_told_so(start_peer: StartPeer, 
 
 async def test_in_a_queue_that_lasts_no_more_wait_than_there_are_places(start_peer: StartPeer, rig: Rig) -> None:
     urls, _ = await start_peers(start_peer, 2)
-    cluster = await rig(urls, limit=1, patience=60)
-    requests = [asyncio.create_task(cluster.acquire()) for _ in range(12)]
-    await until(lambda: cluster.status().waiting == 10)
-    for done in range(8):
+    cluster = await rig(urls, limit=4, patience=60)
+    requests = [asyncio.create_task(cluster.acquire()) for _ in range(32)]
+    await until(lambda: cluster.status().waiting == 24)
+    for done in range(16):
         rig.clock.now += 1
         cluster.release(await requests[done], "ok")
-    await asyncio.gather(*requests[:10])
-    assert cluster.status().waiting == 2
+    await asyncio.gather(*requests[:24])
+    assert cluster.status().waiting == 8
     with pytest.raises(Full):
         await cluster.acquire()
-    for request in requests[8:]:
+    for request in requests[16:]:
         cluster.release(await request, "ok")
     assert cluster.status().waiting == 0
 

@@ -67,20 +67,20 @@ async def test_one_given_to_the_last_who_waits_and_is_cancelled_is_free() -> Non
 
 async def test_in_a_queue_that_lasts_no_more_wait_than_are_in() -> None:
     clock = Clock()
-    limiter = Limiter(2, clock=clock)
-    tasks = [asyncio.create_task(limiter.acquire(60)) for _ in range(12)]
-    await until(lambda: limiter.waiting == 10)
-    for _ in range(8):
+    limiter = Limiter(8, clock=clock)
+    tasks = [asyncio.create_task(limiter.acquire(60)) for _ in range(32)]
+    await until(lambda: limiter.waiting == 24)
+    for _ in range(16):
         clock.now += 1
         limiter.release()
-    await asyncio.gather(*tasks[:10])
-    assert limiter.waiting == 2
+    await asyncio.gather(*tasks[:24])
+    assert limiter.waiting == 8
     with pytest.raises(TimeoutError):
         await limiter.acquire(60)
     limiter.release()
     tasks.append(asyncio.create_task(limiter.acquire(60)))
-    await until(lambda: limiter.waiting == 2)
-    for _ in range(4):
+    await until(lambda: limiter.waiting == 8)
+    for _ in range(16):
         limiter.release()
     await asyncio.gather(*tasks)
     assert (limiter.in_flight, limiter.waiting) == (0, 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.upstream.queue import LASTING, PART, Queue
+from gateway.upstream.queue import FEW, LASTING, PART, Queue
 from tests.upstream.clusters import Clock
 from tests.upstream.peer import until
 
@@ -176,18 +176,18 @@ async def test_a_queue_goes_on_if_the_next_one_comes_soon(queued: StartQueue, *,
     if leaves:
         assert await may_wait(queue, places=1)
         clock.now += LASTING * 0.9
-    await waiting(queue, 1)
+    await waiting(queue, FEW)
     assert not await may_wait(queue, places=1)
-    queue.wake()
+    queue.wake_all()
 
 
 async def test_when_nobody_has_waited_for_a_while_the_next_queue_is_another(queued: StartQueue) -> None:
     queue, clock = await queued(30)
     await come_free(queue, clock, 30, every=LASTING)
     clock.now += LASTING * 1.5
-    await waiting(queue, 1)
+    await waiting(queue, FEW)
     assert await may_wait(queue, places=1)
-    queue.wake()
+    queue.wake_all()
 
 
 async def test_how_fast_places_came_free_long_ago_is_forgotten(queued: StartQueue) -> None:
@@ -215,12 +215,12 @@ class Peer:
     waited: dict[float, float] = field(default_factory=dict)
     refused: int = 0
 
-    async def work(self, gap: float, seconds: float) -> None:
-        """Let requests come so many seconds apart."""
+    async def work(self, gap: float, seconds: float, *, together: int = 1) -> None:
+        """Let requests come so many seconds apart, so many `together`."""
         queue = Queue(clock=self.clock)
         waiting: deque[tuple[float, asyncio.Task[None]]] = deque()
         begun = self.clock.now
-        for came in [begun + number * gap for number in range(int(seconds / gap))]:
+        for came in [begun + number * gap for number in range(int(seconds / gap)) for _ in range(together)]:
             while self.ends and self.ends[0] <= came:
                 self.clock.now = self.ends.popleft()
                 if queue.wake():
@@ -256,4 +256,13 @@ async def test_beyond_what_a_peer_can_do_it_is_kept_busy_and_nobody_waits_for_mu
     await peer.work(held / places / times, seconds)
     assert len(peer.waited) >= 0.95 * places * seconds / held
     assert peer.refused
-    assert max(waited for since, waited in peer.waited.items() if since > begun + seconds / 2) <= max(1.1 * held, LASTING)
+    longest = held * max(1, FEW / places)
+    assert max(waited for since, waited in peer.waited.items() if since > begun + seconds / 2) <= max(1.1 * longest, LASTING)
+
+
+@pytest.mark.parametrize(("places", "held"), [(1, 0.015), (2, 0.03), (4, 0.03)])
+async def test_what_a_peer_of_few_places_can_do_is_not_refused_where_some_come_together(places: int, held: float) -> None:
+    peer = Peer(places, held)
+    together = places + FEW
+    await peer.work(together * held / places / 0.8, 500 * held, together=together)
+    assert peer.refused == 0
