@@ -18,7 +18,7 @@ from gateway.passthrough.headers import block_of
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.upload import announced_body
 from gateway.passthrough.way import Way
-from gateway.session import Check, Identity, RawHeaders, identity_or_refusal
+from gateway.session import Check, Identity, Kind, RawHeaders, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
 
 ANONYMOUS: Final = ("missing", "denied")
@@ -27,7 +27,7 @@ ANONYMOUS: Final = ("missing", "denied")
 class SessionCheck(Protocol):
     """Tells whether a caller is logged in (`gateway.session.Sessions`)."""
 
-    async def check(self, headers: RawHeaders, *, request_id: str, traceparent: Callable[[], str]) -> Check:
+    async def check(self, headers: RawHeaders, kind: Kind, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Check the login of a request with these headers."""
 
 
@@ -76,7 +76,8 @@ class Passthrough:
     async def _identity(self, route: Route, request: Request, exchange: Exchange) -> bytes:
         """Return the block that tells the upstream who is calling: none where nobody is and need not be."""
         begun = monotonic()
-        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
+        headers, traceparent = request.raw_headers, exchange.session_traceparent
+        check = await self._sessions.check(headers, "api", request_id=exchange.request_id, traceparent=traceparent)
         exchange.note_session(begun, monotonic(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         if route.session == "optional" and check.outcome in ANONYMOUS:

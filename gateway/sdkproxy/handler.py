@@ -129,7 +129,8 @@ class SdkProxy:
 
     async def _check_session(self, request: Request, exchange: Exchange) -> Identity:
         begun = monotonic()
-        check = await self._sessions.check(request.raw_headers, request_id=exchange.request_id, traceparent=exchange.session_traceparent)
+        headers, traceparent = request.raw_headers, exchange.session_traceparent
+        check = await self._sessions.check(headers, "sdk", request_id=exchange.request_id, traceparent=traceparent)
         exchange.note_session(begun, monotonic(), check.outcome, check.source, check.status)
         self._metrics.session_checks(check.outcome, check.source).inc()
         return identity_or_refusal(check)

@@ -14,6 +14,7 @@ from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.server import Refusal
 from gateway.edge.shedding import LATE, Shedder
+from gateway.session import Check, Kind, RawHeaders, Sessions
 from gateway.simulator import Behaviour
 from tests.sdkproxy.conftest import BODY, JSON, LOGIN, PATH, StartGateway
 from tests.upstream.peer import until
@@ -50,6 +51,21 @@ async def test_a_request_for_the_api_is_refused_too(gateway: Any) -> None:
     async with gateway.http.get(f"http://127.0.0.1:{gateway.port}/api/balance", headers=LOGIN) as answer:
         body = await answer.json()
     assert (answer.status, body["resultCode"], body["resultStatus"], answer.headers["Retry-After"]) == (503, "OVERLOADED", "F", "1")
+
+
+async def test_logins_are_checked_as_those_of_sdk_calls_or_of_the_api(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[Kind] = []
+    check = Sessions.check
+
+    async def note(self: Sessions, headers: RawHeaders, kind: Kind, **others: Any) -> Check:
+        kinds.append(kind)
+        return await check(self, headers, kind, **others)
+
+    monkeypatch.setattr(Sessions, "check", note)
+    assert (await gateway.post()).status == 200
+    async with gateway.http.get(f"http://127.0.0.1:{gateway.port}/api/balance", headers=LOGIN) as answer:
+        assert answer.status == 200
+    assert kinds == ["sdk", "api"]
 
 
 @pytest.mark.usefixtures("tight")

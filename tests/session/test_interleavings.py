@@ -96,7 +96,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(token=st.sampled_from(TOKENS), has_place=st.booleans())
     def ask(self, token: str, *, has_place: bool) -> None:
         self.peer.has_place = has_place
-        check = self.sessions.check([(b"authorization", token.encode())], request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
+        check = self.sessions.check([(b"authorization", token.encode())], "sdk", request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
         shared = [came for called, came, _ in self.peer.calls if called == token]
         self.asked.append(Asked(token, min([self.clock.now, *shared]), self.loop.create_task(check)))
         self.turn()

@@ -12,7 +12,7 @@ from gateway.session import Check, Identity, Sessions
 from gateway.session.check import Outcome
 from tests.session.auth_server import ABORT, WAITING, AuthServer, Clock, Gateway, Received, always, answer, by_token, owner, session, valid
 from tests.session.conftest import StartSessions
-from tests.upstream.peer import hold_up
+from tests.upstream.peer import hold_up, until
 
 
 def ids(checks: list[Check]) -> list[str | None]:
@@ -188,6 +188,18 @@ async def test_B4_no_more_than_max_in_flight_are_asked_at_once_and_the_others_fo
     auth.hold.set()
     assert ids(await asyncio.gather(*tasks)) == [f"id-of-t{number}" for number in range(5)]
     assert auth.connections == 2
+
+
+async def test_B4_checks_for_sdk_calls_do_not_wait_behind_all_those_for_the_api(start: StartSessions, auth: AuthServer) -> None:
+    auth.hold.clear()
+    gateway = start(timeout=WAITING, max_in_flight=1)
+    tasks = [asyncio.create_task(gateway.bearer(f"api-{number}", "api")) for number in range(4)]
+    await auth.arrived.get()
+    tasks.append(asyncio.create_task(gateway.bearer("sdk", "sdk")))
+    await until(lambda: gateway.sessions._peer._limiter.waiting == 4)
+    auth.hold.set()
+    await asyncio.gather(*tasks)
+    assert [owner(received) for received in auth.received] == ["id-of-api-0", "id-of-sdk", "id-of-api-1", "id-of-api-2", "id-of-api-3"]
 
 
 async def test_B4_an_answer_that_comes_too_late_is_nobodys(start: StartSessions, auth: AuthServer) -> None:

@@ -86,21 +86,44 @@ async def test_in_a_queue_that_lasts_no_more_wait_than_are_in() -> None:
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
 
 
+async def test_kinds_that_wait_are_let_in_by_turns_each_in_order() -> None:
+    limiter = Limiter(1, ("many", "few"))
+    await limiter.acquire(1, "many")
+    order: list[str] = []
+
+    async def come(kind: str, name: str) -> None:
+        await limiter.acquire(10, kind)
+        order.append(name)
+        limiter.release()
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(come("many", f"many {number}"))
+        await until(lambda: limiter.waiting == 4)
+        for number in range(2):
+            group.create_task(come("few", f"few {number}"))
+        await until(lambda: limiter.waiting == 6)
+        limiter.release()
+    assert order == ["many 0", "few 0", "many 1", "few 1", "many 2", "many 3"]
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+
+
 async def test_no_place_is_lost_under_random_cancellation_and_timeouts() -> None:
-    limiter = Limiter(3)
+    kinds = ("one", "other")
+    limiter = Limiter(3, kinds)
     seed = random.Random(7)
     peak = 0
 
-    async def work(timeout: float, length: float) -> None:
+    async def work(timeout: float, kind: str, length: float) -> None:
         nonlocal peak
-        await limiter.acquire(timeout)
+        await limiter.acquire(timeout, kind)
         try:
             peak = max(peak, limiter.in_flight)
             await asyncio.sleep(length)
         finally:
             limiter.release()
 
-    tasks = [asyncio.create_task(work(seed.choice([0.0, 0.002, 5]), seed.random() / 500)) for _ in range(300)]
+    tasks = [asyncio.create_task(work(seed.choice([0.0, 0.002, 5]), seed.choice(kinds), seed.random() / 500)) for _ in range(300)]
     for task in seed.sample(tasks, 100):
         await asyncio.sleep(seed.random() / 1000)
         task.cancel()
