@@ -97,8 +97,8 @@ class AnswerParser:
         self.complete = True
 
     def close(self) -> None:
-        """Let go of llhttp, which refers to this: nothing is fed any more."""
-        del self._parser
+        """Let go of llhttp, which refers to this, if that has not been done: nothing is fed any more."""
+        vars(self).pop("_parser", None)
 
     def take_body(self) -> bytes:
         """Take out what is there of the body."""

@@ -172,3 +172,28 @@ async def test_nothing_is_left_to_the_garbage_collector_over_TLS(
     await until(lambda: not rig.edge.open)
     await rig.pools["wallet"].close()
     assert found(garbage) == set()
+
+
+async def test_D7_an_upstream_that_has_ended_before_the_client_took_the_101(
+    start_rig: StartRig, start_peer: StartPeer, encrypted: tuple[Pair, ssl.SSLContext, Tls]
+) -> None:
+    is_slow = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        await is_slow.wait()
+        call.write(SWITCH + b"last")
+
+    pair, _, tls = encrypted
+    peer = await start_peer(script, tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings={"tls": tls})
+    client = await rig.connect(ASK)
+    await until(lambda: any(call.received for call in peer.calls))
+    (connection,) = rig.edge.connections
+    connection.pause_writing()
+    is_slow.set()
+    await until(lambda: not rig.pools["wallet"].open)
+    connection.resume_writing()
+    assert (await client.rest()).endswith(b"\r\n\r\nlast")
+    (line,) = await rig.ended()
+    assert (line["status"], line["reason"]) == (101, "upstream closed")
