@@ -65,7 +65,7 @@ class Tunnel:
 
     def go_away(self) -> None:
         """Tell the client, between two frames, that this gateway is going away, and end within END_SECONDS."""
-        if self._ended.done():
+        if self._reason:  # it ends already
             return
         self._upstream.closes_with = close_frame(GOING_AWAY)
         self._upstream.take(b"")

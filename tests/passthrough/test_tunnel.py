@@ -397,6 +397,18 @@ async def test_a_tunnel_between_two_frames_goes_away_at_once(start_rig: StartRig
     await rig.ended()
 
 
+async def test_a_tunnel_that_ends_already_is_told_nothing_of_going_away(start_rig: StartRig, start_peer: StartPeer) -> None:
+    """Its client has been sent the end, behind which nothing can be sent: the goodbye to the others would fail with it."""
+    rig = await start_rig((await start_peer(switch)).url)
+    client = await opened(rig)
+    assert await client.rest() == b""
+    (tunnel,) = rig.tunnels
+    tunnel.go_away()
+    client.close()
+    (line,) = await rig.ended()
+    assert line["reason"] == "upstream closed"
+
+
 async def test_a_stop_ends_tunnels(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(echo)).url)
     client = await opened(rig)
