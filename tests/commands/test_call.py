@@ -201,6 +201,7 @@ async def test_no_answer_in_time_is_one_clear_line(call_: Call) -> None:
     assert done.err == f"gateway: {gateway.url.removeprefix('http://')} did not answer within 0.2 s\n"
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_an_interrupt_ends_it_without_a_word() -> None:
     sent, ended = asyncio.Event(), asyncio.Event()
 

@@ -265,6 +265,7 @@ async def test_check_connect_tries_each_peer_and_sends_nothing_signed(start: Any
     assert "certificate not accepted" in out
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("add", ["interrupted", "lambda commands: commands.add_parser('run').set_defaults(func=interrupted)"])
 async def test_a_ctrl_c_that_a_command_does_not_see_to_ends_it_without_a_traceback(add: str) -> None:
     script = f"import signal; from gateway import cli; cli.COMMANDS['run'] = {add}; cli.main(['run'])"
@@ -274,12 +275,16 @@ async def test_a_ctrl_c_that_a_command_does_not_see_to_ends_it_without_a_traceba
     assert (process.returncode, err) == (-signal.SIGINT, b"")
 
 
-async def test_a_ctrl_c_while_a_command_is_imported_cannot_be_lost() -> None:
+@pytest.mark.parametrize(
+    ("before", "within"), [("default_int_handler", signal.SIG_DFL), ("SIG_IGN", signal.SIG_IGN)], ids=["foreground", "background"]
+)
+async def test_a_ctrl_c_while_a_command_is_imported_cannot_be_lost(before: str, within: signal.Handlers) -> None:
     script = (
-        "import signal; from gateway import cli; cli.COMMANDS['run'] = lambda _: print(signal.getsignal(signal.SIGINT)); cli.main(['run'])"
+        f"import signal; signal.signal(signal.SIGINT, signal.{before}); "
+        "from gateway import cli; cli.COMMANDS['run'] = lambda _: print(signal.getsignal(signal.SIGINT)); cli.main(['run'])"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     out, _ = await process.communicate()
-    assert out.decode().strip() == str(signal.SIG_DFL)
+    assert out.decode().strip() == str(within)
