@@ -3,9 +3,12 @@
 import asyncio
 import json
 import random
+from string import ascii_uppercase
 from typing import Any
 
 import aiohttp
+
+from gateway.simulator import Behaviour
 
 APP = {"Content-Type": "application/json", "Authorization": "Bearer demo-token-anna"}
 PATH = "/alipayplus/v1/sdkProxy"
@@ -19,7 +22,7 @@ async def post(http: aiohttp.ClientSession, port: int, data: bytes) -> None:
 
 
 async def test_G10_nothing_of_a_client_is_a_label(start: Any) -> None:
-    """100,000 requests with random paths, methods and scenes leave the number of series as it was."""
+    """100,000 requests with random paths and methods, and made-up scenes, codes and methods, leave the number of series as it was."""
     sim = await start.simulator()
     gateway = await start(sim, {"telemetry": {"log": {"access": False}}})
     generator = random.Random(7)  # the same in each run
@@ -44,17 +47,24 @@ async def test_G10_nothing_of_a_client_is_a_label(start: Any) -> None:
                 tail = data[1 - len(start_line) :]  # one read may end within the next one
         writer.close()
 
-    async def scenes(count: int) -> None:
+    async def names(count: int) -> None:
+        """Make up scenes, codes of Alipay+ and methods."""
         async with aiohttp.ClientSession() as http:
-            for _ in range(count):
-                scene = f"{generator.getrandbits(64):x}"
-                await post(http, gateway.port, json.dumps({"scene": scene, "proxyRequestHeader": "", "proxyRequestData": ""}).encode())
+            for number in range(count):
+                name = "".join(generator.choices(ascii_uppercase, k=16))
+                sim.alipayplus.script(Behaviour(code=name, status="SFU"[number % 3]))
+                await post(http, gateway.port, json.dumps({"scene": name, "proxyRequestHeader": "", "proxyRequestData": ""}).encode())
+                reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+                path = ("/", "/alipayplus/", "/api/", PATH)[number % 4] + name
+                writer.write(f"{name} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+                assert (await reader.read()).startswith(start_line)
+                writer.close()
 
     await requests(2_000)
-    await scenes(5)
+    await names(12)
     before = await series()
     await requests(100_000)
-    await scenes(200)
+    await names(200)
     assert await series() == before
     assert await gateway.stop() == 0
 
