@@ -1,6 +1,8 @@
 """What goes wrong at the auth service, seen by the app: never a call to Alipay+, never a 401 for a broken service (faults B)."""
 
 import asyncio
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -65,6 +67,21 @@ async def test_B3_a_service_that_is_not_there_is_unavailable(start: Any) -> None
 async def test_B4_a_slow_service_is_unavailable_at_the_deadline(start: Any) -> None:
     gateway = await start({"session": {"forward": {"timeout": "300ms"}}})
     await refused(gateway, "SESSION_UNAVAILABLE", 503, hold=True)
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600], ids=["F6-back", "F6-ahead"])
+async def test_a_jump_of_the_wall_clock_moves_no_deadline(start: Any, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    gateway = await start({"session": {"forward": {"timeout": "500ms"}}})
+    assert (await gateway.post()).status == 200
+    gateway.script_auth(hold=True)
+    asked = asyncio.create_task(gateway.post())
+    await gateway.sim.auth.until_received(2)
+    wall_clock = time.time
+    for module in [time, *(module for name, module in sys.modules.items() if name.startswith("gateway."))]:
+        if getattr(module, "time", None) is wall_clock:
+            monkeypatch.setattr(module, "time", lambda: wall_clock() + seconds)
+    assert (await asked).json["resultCode"] == "SESSION_UNAVAILABLE"
+    assert 0.49 <= gateway.lines()[-1]["duration"] < 3600
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 404, 418, 429, 500, 503])
