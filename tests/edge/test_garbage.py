@@ -8,6 +8,7 @@ import pytest
 from aiohttp.streams import StreamReader
 
 from gateway.edge.connection import Connection
+from tests.upstream.peer import until
 
 ONE = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 LAST = ONE.replace(b"Host", b"Connection: close\r\nHost")
@@ -44,6 +45,5 @@ async def test_a_connection_that_waits_keeps_nothing_of_its_last_request(start_e
         writer.write(ONE)
         head = await reader.readuntil(b"\r\n\r\n")
         await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
-        await asyncio.sleep(0.01)
-        assert len(bodies()) == before
+        await until(lambda: len(bodies()) == before)
     writer.close()

@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_before_its_turn_is_not_served_but_recorded(s
     writer.transport.abort()
     await until(lambda: not edge.server.open)
     rig.loop.turn()
-    await asyncio.sleep(0.01)
+    await until(lambda: edge.lines.lines != [])
     (line,) = edge.lines.lines
     assert (line["route"], line["status"], line["reason"], line["bytes_in"]) == (route, 499, "client_abort", 3)
     assert line.get("result_code") == ("OVERLOADED" if route == "sdk" else None)
