@@ -1,6 +1,7 @@
 """Reloads of a running gateway: under load, by signal and by changed files, rightly and wrongly."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -80,6 +81,18 @@ async def test_a_reload_is_told_when_the_former_workers_accept_no_more(start: An
     finally:
         os.kill(worker, signal.SIGCONT)
     await until_said_times(gateway, "reloaded", 1)
+    assert await gateway.stop() == 0
+
+
+async def test_E4_a_reload_that_is_asked_for_during_another_comes_after_it(start: Any) -> None:
+    gateway = await start(await start.simulator(), {"telemetry": {"log": {"level": "debug"}}})
+    steps = ["a worker is started", "a worker serves", "reloaded"]
+    for times in (1, 2):
+        await until_said_times(gateway, steps[0], times)
+        gateway.process.send_signal(signal.SIGHUP)
+    await until_said_times(gateway, steps[-1], 2)
+    events = [json.loads(line)["event"] for line in gateway.err.decode().splitlines() if line.startswith("{")]
+    assert [event for event in events if event in steps] == [*steps[:2], *steps, *steps]
     assert await gateway.stop() == 0
 
 
