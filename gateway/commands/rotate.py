@@ -79,6 +79,7 @@ class Pair:
                 written.append(file)
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(content)
+            self.private.chmod(mode)  # the umask may have kept its group out
         except OSError:
             for file in written:
                 file.unlink()

@@ -1,5 +1,6 @@
 """`gateway keys rotate`: the next pair, the proof that both keys work, what people are told, and what is refused."""
 
+import os
 import resource
 import stat
 from pathlib import Path
@@ -90,9 +91,14 @@ def test_an_encrypted_key_is_followed_by_one_with_the_same_password(command: Com
     assert "sesame" not in done.out
 
 
-def test_the_group_that_may_read_the_present_key_may_read_the_next_one(command: Command, folder: Path) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_group_that_may_read_the_present_key_may_read_the_next_one(command: Command, folder: Path, umask: int) -> None:
     (folder / "keys" / "active.pem").chmod(0o640)
-    command("keys rotate -c", folder / "gateway.yaml")
+    before = os.umask(umask)
+    try:
+        command("keys rotate -c", folder / "gateway.yaml")
+    finally:
+        os.umask(before)
     assert stat.S_IMODE((folder / "keys" / "mpp-2-private.pem").stat().st_mode) == 0o640
 
 
