@@ -286,7 +286,8 @@ class TestReopen:
         path = tmp_path / "a"
         listeners = listen(Listener(path=path))
         path.unlink()
-        path.touch(mode=0o640)
+        path.touch()
+        path.chmod(0o640)
         listeners.set_mode(0o600)
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
