@@ -71,7 +71,7 @@ def generate(args: argparse.Namespace) -> int:
     mate = VerificationKey.of(key.public_key())
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pair.write(private_pem(key), mate, 0o600)
+        pair.write(private_pem(key), mate)
     except OSError as error:
         return refuse(f"{error.filename or directory}: {error.strerror}", FAILED)
     sys.stdout.write(

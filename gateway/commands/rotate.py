@@ -7,7 +7,9 @@ Nothing that is there is changed: a running gateway goes on with its key. That k
 import argparse
 import os
 import re
+import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,17 +71,24 @@ class Pair:
         """The three files."""
         return self.private, self.public, self.portal
 
-    def write(self, private: bytes, mate: VerificationKey, mode: int) -> None:
-        """Write new files; one that is there, also a dangling link, is never overwritten. Raises OSError, and then none is left."""
+    def write(self, private: bytes, mate: VerificationKey, present: os.stat_result | None = None) -> None:
+        """Write new files; one that is there, also a dangling link, is never overwritten. Raises OSError, and then none is left.
+
+        The private key is for this user, or for those who may read the `present` one, its owner and perhaps its group, as far as this user
+        may say so.
+        """
         written: list[Path] = []
-        contents = ((private, mode), (mate.pem(), 0o644), (f"{mate.portal_text()}\n".encode(), 0o644))
+        contents = ((private, 0o600), (mate.pem(), 0o644), (f"{mate.portal_text()}\n".encode(), 0o644))
         try:
             for file, (content, bits) in zip(self.files, contents, strict=True):
                 descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, bits)
                 written.append(file)
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(content)
-            self.private.chmod(mode)  # the umask may have kept its group out
+            if present is not None:
+                with suppress(PermissionError):
+                    os.chown(self.private, present.st_uid, present.st_gid)
+                    self.private.chmod(0o600 | present.st_mode & stat.S_IRGRP)
         except OSError:
             for file in written:
                 file.unlink()
@@ -131,7 +140,7 @@ def _prepare(config: Config, args: argparse.Namespace, version: str) -> int:
     pair = Pair.beside(_directory(config, args), version)
     key = generate_private_key(args.bits)
     password = active.password.reveal() if active.password else None
-    pair.write(private_pem(key, password), VerificationKey.of(key.public_key()), _mode(active.file))
+    pair.write(private_pem(key, password), VerificationKey.of(key.public_key()), active.file.stat())
     following = read_signing_key(PrivateKey(file=pair.private, password=Secret(password) if password else None), version)
     for each in (present, following):
         _prove(each, config.alipayplus.client_id)
@@ -143,11 +152,6 @@ def _directory(config: Config, args: argparse.Namespace) -> Path:
     signing = config.alipayplus.signing
     directory: Path = args.directory or signing.private_keys[signing.key_version].file.parent
     return directory.absolute()
-
-
-def _mode(active: Path) -> int:
-    """Give the mode for the new private key: what its group may do with the present one, and nothing for others."""
-    return 0o600 | active.stat().st_mode & 0o040
 
 
 def _prove(key: SigningKey, client_id: str) -> None:

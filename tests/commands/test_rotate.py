@@ -92,14 +92,17 @@ def test_an_encrypted_key_is_followed_by_one_with_the_same_password(command: Com
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_the_group_that_may_read_the_present_key_may_read_the_next_one(command: Command, folder: Path, umask: int) -> None:
+def test_the_next_key_is_for_those_who_may_read_the_present_one(command: Command, folder: Path, umask: int) -> None:
+    owner, group = (12345, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(folder / "keys" / "active.pem", owner, group)
     (folder / "keys" / "active.pem").chmod(0o640)
     before = os.umask(umask)
     try:
         command("keys rotate -c", folder / "gateway.yaml")
     finally:
         os.umask(before)
-    assert stat.S_IMODE((folder / "keys" / "mpp-2-private.pem").stat().st_mode) == 0o640
+    made = (folder / "keys" / "mpp-2-private.pem").stat()
+    assert (stat.S_IMODE(made.st_mode), made.st_uid, made.st_gid) == (0o640, owner, group)
 
 
 def test_version_size_and_directory_can_be_named(command: Command, folder: Path) -> None:
