@@ -1,21 +1,30 @@
-"""What tests of health and clusters share: a clock and a pulse in the test's hand, an observer that keeps all, servers with a script."""
+"""What tests of health and clusters share: a clock and a pulse in the test's hand, an observer that keeps all, servers with a script.
+
+`Rig` makes clusters with them.
+"""
 
 import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 from gateway.config import model
-from gateway.upstream import request_head
+from gateway.config.values import Duration, Share
+from gateway.upstream import Endpoint, Pool, request_head
+from gateway.upstream.balance import BALANCES
 from gateway.upstream.cluster import Cluster, Outcome, State
-from tests.upstream.peer import Call, Peer, until
+from gateway.upstream.health import Health
+from gateway.upstream.member import Member
+from tests.upstream.peer import Call, Peer, StartPeer, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 DOWN = b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n"
 
+EJECTION = model.Ejection(failures=2, interval=Duration(10), duration=Duration(30), max_share=Share(0.5))
 NO_EJECTION = model.Ejection(failures=1_000_000)
 
 
@@ -115,3 +124,58 @@ async def use(cluster: Cluster, outcome: Outcome) -> str:
 
 def names(peers: Sequence[Peer]) -> list[str]:
     return [f"127.0.0.1:{peer.port}" for peer in peers]
+
+
+class Rig:
+    """Clusters with a clock, a pulse and an observer of the test's."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self.clock = Clock()
+        self.pulse = Pulse()
+        self.seen = Seen()
+
+    async def __call__(
+        self,
+        urls: Sequence[str],
+        *,
+        balance: str = "round_robin",
+        ejection: model.Ejection = NO_EJECTION,
+        check: model.HealthCheck | None = None,
+        weights: Sequence[int] = (),
+        backups: Sequence[str] = (),
+        limit: int | None = None,
+        connect_timeout: float = 5,
+        **options: Any,
+    ) -> Cluster:
+        members = [
+            Member(
+                Pool(Endpoint.parse(url), idle=20, age=600, connect_timeout=connect_timeout, clock=self.clock),
+                ejection=ejection,
+                weight=weight,
+                backup=url in backups,
+                limit=limit,
+                health=Health(healthy=check.healthy, unhealthy=check.unhealthy) if check else None,
+            )
+            for url, weight in zip(urls, weights or [1] * len(urls), strict=True)
+        ]
+        cluster = Cluster(
+            "wallet",
+            members,
+            observer=self.seen,
+            balance=BALANCES[balance](),  # type: ignore[index]  # the test says one of them
+            ejection=ejection,
+            health_check=check,
+            **{"clock": self.clock, "sleep": self.pulse, **options},
+        )
+        return await self._stack.enter_async_context(cluster)
+
+
+async def fail(cluster: Cluster, times: int, outcome: Outcome = "error") -> None:
+    for _ in range(times):
+        await use(cluster, outcome)
+
+
+async def start_peers(start_peer: StartPeer, count: int) -> tuple[list[str], list[str]]:
+    peers = [await start_peer(Wallet()) for _ in range(count)]
+    return [peer.url for peer in peers], names(peers)

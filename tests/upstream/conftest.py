@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import uvloop
 
 from gateway.upstream import Connection, Endpoint, Pool
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Connect, Peer, Script, StartPeer
+from tests.upstream.clusters import Rig
+from tests.upstream.peer import Call, Connect, Peer, Script, StartPeer, until
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -64,3 +66,21 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def server_pair(authority: Authority) -> Pair:
     return authority.issue("localhost", "localhost", "127.0.0.1")
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    tasks = asyncio.all_tasks()
+    async with AsyncExitStack() as stack:
+        yield Rig(stack)
+    await until(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
+
+
+@pytest.fixture
+async def silent(start_peer: StartPeer) -> str:
+    """A URL at which connections are accepted and TLS is never answered."""
+
+    async def hang(call: Call) -> None:
+        await call.read_to_end()
+
+    return f"https://127.0.0.1:{(await start_peer(hang)).port}"
