@@ -45,8 +45,8 @@ class Limiter:
             await self._queues[kind].wait(timeout, self._limit)
 
     def release(self) -> None:
-        """Give a place back: it goes to the first who waits, of the kind whose turn it is."""
-        for _ in self._queues:
+        """Give a place back: it goes to the first who waits, of the kind whose turn it is. Nobody does while there are free ones."""
+        for _ in self._queues if self._in_flight == self._limit else ():
             queue = self._turns.popleft()
             self._turns.append(queue)
             if queue.wake():

@@ -9,6 +9,7 @@ The fields of a head are left as lines, which llhttp has found to be well-formed
 
 import re
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 import httptools
@@ -98,7 +99,8 @@ class AnswerParser:
 
     def close(self) -> None:
         """Let go of llhttp, which refers to this, if that has not been done: nothing is fed any more."""
-        vars(self).pop("_parser", None)
+        with suppress(AttributeError):
+            del self._parser
 
     def take_body(self) -> bytes:
         """Take out what is there of the body."""
