@@ -18,7 +18,7 @@ from gateway.passthrough.headers import block_of
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.upload import announced_body
 from gateway.passthrough.way import Way
-from gateway.session import Check, Identity, Kind, RawHeaders, identity_or_refusal
+from gateway.session import Check, Identity, RawHeaders, Work, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
 
 ANONYMOUS: Final = ("missing", "denied")
@@ -27,7 +27,7 @@ ANONYMOUS: Final = ("missing", "denied")
 class SessionCheck(Protocol):
     """Tells whether a caller is logged in (`gateway.session.Sessions`)."""
 
-    async def check(self, headers: RawHeaders, kind: Kind, *, request_id: str, traceparent: Callable[[], str]) -> Check:
+    async def check(self, headers: RawHeaders, work: Work, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Check the login of a request with these headers."""
 
 

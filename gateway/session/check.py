@@ -9,8 +9,8 @@ from msgspec import Struct
 
 Outcome = Literal["valid", "denied", "forbidden", "unavailable", "missing"]
 Source = Literal["call", "cache", "shared", "none"]
-Kind = Literal["sdk", "api"]
-"""What a check is for. Where many wait for the auth service, each kind has half of what that can do, if it needs it."""
+Work = Literal["sdk", "api"]
+"""What a check is for. Where many wait for the auth service, each kind of work has half of what that can do, if it needs it."""
 
 
 class Identity(Struct, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from gateway.session.check import Kind, Verdict, unavailable
+from gateway.session.check import Verdict, Work, unavailable
 
 _QUEUED: Final = unavailable("no place among max_in_flight in time")
 _SLOW: Final = unavailable("the auth service did not answer in time")
@@ -13,14 +13,14 @@ class Flight:
     """What is shared by those who wait for one verdict, which `settle` or `fail` gives to all of them at once.
 
     `began` is the monotonic time of its start; `has_place` tells whether it waits for a place or for the peer; `status` is that of the
-    answer, when there is one. `kind` is that of the check that started it.
+    answer, when there is one. `work` is that of the check that started it.
     """
 
-    __slots__ = ("_waiters", "began", "has_place", "kind", "status")
+    __slots__ = ("_waiters", "began", "has_place", "status", "work")
 
-    def __init__(self, began: float, kind: Kind) -> None:
+    def __init__(self, began: float, work: Work) -> None:
         self.began = began
-        self.kind = kind
+        self.work = work
         self.has_place = False
         self.status: int | None = None
         self._waiters: list[asyncio.Future[Verdict]] = []

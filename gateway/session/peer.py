@@ -75,7 +75,7 @@ class Peer:
         An auth check changes nothing whatever its method, so when a kept connection turns out to have ended, the message is sent
         once more on a new one (RFC 9110 section 9.2.2): at once if it was sent before (`again`).
         """
-        await self._limiter.acquire(self._timeout, flight.kind)
+        await self._limiter.acquire(self._timeout, flight.work)
         flight.has_place = True
         try:
             return await self._exchange(message, again=again)

@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 from gateway.config.model import Forward, Introspection, Session
 from gateway.session.cache import Cache
-from gateway.session.check import Check, Kind, Verdict, unavailable
+from gateway.session.check import Check, Verdict, Work, unavailable
 from gateway.session.credential import RawHeaders, keyed_hash
 from gateway.session.flight import Flight
 from gateway.session.forward import ForwardCheck
@@ -70,10 +70,10 @@ class Sessions:
         self._tasks: set[asyncio.Task[Verdict]] = set()
         self._closed = False
 
-    async def check(self, headers: RawHeaders, kind: Kind, *, request_id: str, traceparent: Callable[[], str]) -> Check:
+    async def check(self, headers: RawHeaders, work: Work, *, request_id: str, traceparent: Callable[[], str]) -> Check:
         """Return whether the caller of a request with these raw header fields is logged in, and who it is. Fails closed.
 
-        `kind` says what for; it, `request_id` and what `traceparent` gives are used for a call-out (those of the first where several share
+        `work` says what for; it, `request_id` and what `traceparent` gives are used for a call-out (those of the first where several share
         one). A caller that is cancelled leaves the call-out to the others. Raises GatewayError: HEADERS_TOO_LARGE for credentials above
         8 KiB, REQUEST_MALFORMED for control characters in one.
         """
@@ -86,7 +86,7 @@ class Sessions:
         flight = self._flights.get(key)
         if flight is not None:
             return (await flight.join()).check("shared")
-        flight = self._depart(key, kind, self._service.request(credential, request_id=request_id, traceparent=traceparent()))
+        flight = self._depart(key, work, self._service.request(credential, request_id=request_id, traceparent=traceparent()))
         verdict = await flight.join()
         return verdict.check("call", flight.status)
 
@@ -99,9 +99,9 @@ class Sessions:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._peer.close()
 
-    def _depart(self, key: bytes, kind: Kind, message: Message) -> Flight:
+    def _depart(self, key: bytes, work: Work, message: Message) -> Flight:
         """Start a call-out that this object owns. Its time runs from here."""
-        flight = self._flights[key] = Flight(self._clock(), kind)
+        flight = self._flights[key] = Flight(self._clock(), work)
         flight.has_place = self._peer.begin(message, partial(self._arrive, key, message, flight))
         if not flight.has_place:
             self._fly(key, message, flight, self._timeout)
@@ -203,4 +203,4 @@ def _service(settings: Forward | Introspection, authority: str) -> ForwardCheck 
 def _peer(settings: Forward | Introspection, method: str, endpoint: Endpoint, observe: Observer) -> Peer:
     timeout = float(settings.timeout)
     pool = Pool(endpoint, idle=KEPT_IDLE, age=KEPT_AGE, connect_timeout=timeout)
-    return Peer(pool, Limiter(settings.max_in_flight, get_args(Kind)), method=method, timeout=timeout, observe=observe)
+    return Peer(pool, Limiter(settings.max_in_flight, get_args(Work)), method=method, timeout=timeout, observe=observe)

@@ -40,7 +40,7 @@ from gateway.errors import GatewayError
 from gateway.passthrough.handler import Passthrough
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.ways import api_routes, api_ways
-from gateway.session import Check, Identity, Kind, RawHeaders
+from gateway.session import Check, Identity, RawHeaders, Work
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Cluster, Pool
 from gateway.upstream.configured import api_cluster
@@ -70,8 +70,8 @@ class Sessions:
     checked: list[str] = field(default_factory=list)
     block: asyncio.Event | None = None
 
-    async def check(self, headers: RawHeaders, kind: Kind, *, request_id: str, traceparent: Callable[[], str]) -> Check:
-        assert kind == "api"
+    async def check(self, headers: RawHeaders, work: Work, *, request_id: str, traceparent: Callable[[], str]) -> Check:
+        assert work == "api"
         self.checked.append(request_id)
         if self.block is not None:
             await self.block.wait()

@@ -14,7 +14,7 @@ from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.server import Refusal
 from gateway.edge.shedding import LATE, Shedder
-from gateway.session import Check, Kind, RawHeaders, Sessions
+from gateway.session import Check, RawHeaders, Sessions, Work
 from gateway.simulator import Behaviour
 from tests.sdkproxy.conftest import BODY, JSON, LOGIN, PATH, StartGateway
 from tests.upstream.peer import until
@@ -54,18 +54,18 @@ async def test_a_request_for_the_api_is_refused_too(gateway: Any) -> None:
 
 
 async def test_logins_are_checked_as_those_of_sdk_calls_or_of_the_api(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds: list[Kind] = []
+    works: list[Work] = []
     check = Sessions.check
 
-    async def note(self: Sessions, headers: RawHeaders, kind: Kind, **others: Any) -> Check:
-        kinds.append(kind)
-        return await check(self, headers, kind, **others)
+    async def note(self: Sessions, headers: RawHeaders, work: Work, **others: Any) -> Check:
+        works.append(work)
+        return await check(self, headers, work, **others)
 
     monkeypatch.setattr(Sessions, "check", note)
     assert (await gateway.post()).status == 200
     async with gateway.http.get(f"http://127.0.0.1:{gateway.port}/api/balance", headers=LOGIN) as answer:
         assert answer.status == 200
-    assert kinds == ["sdk", "api"]
+    assert works == ["sdk", "api"]
 
 
 @pytest.mark.usefixtures("tight")

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from gateway.config.model import Session
-from gateway.session import Check, Kind, Sessions
+from gateway.session import Check, Sessions, Work
 
 ABORT: Final = b"abort"
 """What a script returns to have the connection reset instead of an answer."""
@@ -136,12 +136,12 @@ class Gateway:
     sessions: Sessions
     observed: list[str]
 
-    async def check(self, *headers: tuple[str, str], kind: Kind = "sdk") -> Check:
+    async def check(self, *headers: tuple[str, str], work: Work = "sdk") -> Check:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return await self.sessions.check(raw, kind, request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
+        return await self.sessions.check(raw, work, request_id=REQUEST_ID, traceparent=lambda: TRACEPARENT)
 
-    async def bearer(self, token: str = "t-1", kind: Kind = "sdk") -> Check:
-        return await self.check(("Authorization", f"Bearer {token}"), kind=kind)
+    async def bearer(self, token: str = "t-1", work: Work = "sdk") -> Check:
+        return await self.check(("Authorization", f"Bearer {token}"), work=work)
 
     def several(self, count: int, token: str = "t-1") -> list["asyncio.Task[Check]"]:
         return [asyncio.create_task(self.bearer(token)) for _ in range(count)]
