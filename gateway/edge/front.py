@@ -101,7 +101,8 @@ class Front:
         Return the answer to be written, and for how many seconds the client is not to be heard then.
 
         This takes a quarter of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one
-        target, and for requests of the API without a body. The connection goes on.
+        target, and for requests of the API without a body. The connection goes on; one that a proxy shares among clients is always heard,
+        since what comes on it next is somebody else's.
         """
         shedder = self._shedder
         if shedder is None or not shedder.is_shedding or self.draining or END_OF_HEAD not in data:
@@ -115,8 +116,10 @@ class Front:
             return None
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=HttpVersion11)
         exchange.started = connection.heard_at
+        is_shared = connection.client == UNIX
         if self._trusted:
-            self._meet(request.raw_headers, connection, exchange, request.host)
+            caller, _ = self._meet(request.raw_headers, connection, exchange, request.host)
+            is_shared = is_shared or caller.is_trusted
         if is_sdk:
             if not self._takes_sdk(request.content_type, request.size):
                 return None
@@ -127,7 +130,7 @@ class Front:
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id)
         exchange.bytes_in = request.size
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
-        return Refusal(answer, shedder.hold(work), exchange)
+        return Refusal(answer, 0.0 if is_shared else shedder.hold(work), exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""

@@ -10,7 +10,7 @@ would go into refusals.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import exp
+from math import exp, inf
 from time import monotonic
 from typing import Final, Literal, Protocol
 
@@ -49,6 +49,13 @@ TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
 """It is, when no greater share was refused, or when no crowd has asked: a few that ask again at once are no overload."""
+DOUBTS: Final = 32
+"""Terms that must have passed without a crowd at most, when the overload came back each time: those behind a proxy that uses few of its
+connections while work is refused are a crowd all the same, and are found out each time by keeping them all waiting."""
+RELAPSE: Final = 2 * TERM
+"""Seconds within which an overload that begins is the last one come back."""
+WARY: Final = 0.8
+"""Such a share of LONG counts as how late the loop has been on average, where it is only tried whether the overload is over."""
 HELD: Final = 0.8
 """Seconds for which a client is not heard after a refusal at most: less than it was told to wait, and than a term."""
 BRIEF: Final = 0.05
@@ -138,6 +145,9 @@ class Shedder:
         self._refused = 0  # in this overload
         self._term_began = self._counted_at = 0.0
         self._asked_in_term = self._refused_before = 0
+        self._without_crowd = 0  # terms
+        self._doubts = 1  # such terms that are to pass before it is tried whether it goes on without refusals
+        self._tried_at = -inf  # when that was tried last
         self._refusals = 0.0  # lately, as the work done
         self._busy = 0.0  # seconds in which that was done
         self._unit = 0.0  # seconds that a unit of the costs takes
@@ -297,15 +307,27 @@ class Shedder:
             self._counted_at = now
             if not self._has_crowd():
                 return
+            self._doubts = min(2 * self._doubts, DOUBTS) if now - self._tried_at < RELAPSE else 1
             self.is_shedding, self._refused = True, 0
             self._refused_before_turn = self._refused_before_look = 0
             self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
         elif now - self._term_began < TERM:
             return
-        elif self._refused - self._refused_before <= OVER * self._asked_in_term or not self._has_crowd():
-            self.is_shedding, self._late_on_average = False, 0.0
-            self._log.warning("taking all requests again", refused=self._refused)
+        elif self._refused - self._refused_before <= OVER * self._asked_in_term:
+            self._end(late_on_average=0.0)
+        elif self._lacks_crowd():
+            self._end(late_on_average=WARY * LONG)
+            self._tried_at = now
         self._term_began, self._asked_in_term, self._refused_before = now, 0, self._refused
+
+    def _end(self, late_on_average: float) -> None:
+        self.is_shedding, self._late_on_average, self._without_crowd = False, late_on_average, 0
+        self._log.warning("taking all requests again", refused=self._refused)
+
+    def _lacks_crowd(self) -> bool:
+        """Tell at the end of a term whether enough terms have passed without a crowd."""
+        self._without_crowd = 0 if self._has_crowd() else self._without_crowd + 1
+        return self._without_crowd >= self._doubts
 
     def _has_crowd(self) -> bool:
         """Tell whether what the clients of a term want at once takes longer than as many SDK calls as make a crowd."""

@@ -8,6 +8,7 @@ from gateway.edge.shedding import (
     CALLS,
     COUNTED,
     CROWD,
+    DOUBTS,
     FEW,
     FEW_REQUESTS,
     HELD,
@@ -19,6 +20,7 @@ from gateway.edge.shedding import (
     OVER,
     PERIOD,
     REFUSING,
+    RELAPSE,
     REQUESTS,
     SHORT,
     TERM,
@@ -442,6 +444,68 @@ def test_it_ends_when_only_few_clients_are_left_that_ask_again_and_again(rig: Ri
     rig.term(asked=200)
     assert not rig.shedder.is_shedding
     assert rig.said()[-1] == "taking all requests again"
+
+
+def _terms_until_it_is_tried(rig: Rig) -> int:
+    """Let terms pass in which few clients are refused much; return how many do until all is taken again."""
+    rig.clients = CROWD
+    terms = 0
+    while rig.shedder.is_shedding:
+        rig.term(asked=40, late=LONG)
+        terms += 1
+    rig.clients = 5 * CROWD + 1
+    return terms
+
+
+def test_where_few_clients_were_a_crowd_after_all_it_is_tried_less_and_less_often_whether_it_is_over(rig: Rig) -> None:
+    """As behind a proxy that uses the connection on which it got an answer last: those it has not used lately are there all the same."""
+    waited = []
+    for _ in range(7):
+        rig.overload()
+        waited.append(_terms_until_it_is_tried(rig))
+        rig.done()
+    assert waited == [1, 2, 4, 8, 16, DOUBTS, DOUBTS]
+
+
+def test_a_crowd_that_is_seen_meanwhile_is_counted_from_then(rig: Rig) -> None:
+    rig.overload()
+    assert _terms_until_it_is_tried(rig) == 1
+    rig.overload()
+    for clients in (CROWD, 5 * CROWD + 1, CROWD):
+        rig.clients = clients
+        rig.term(asked=40, late=LONG)
+    assert rig.shedder.is_shedding
+    assert _terms_until_it_is_tried(rig) == 1
+
+
+@pytest.mark.parametrize("ends", ["little is refused", "late"])
+def test_an_overload_that_does_not_come_back_at_once_is_another_one(rig: Rig, ends: str) -> None:
+    rig.overload()
+    if ends == "late":
+        assert _terms_until_it_is_tried(rig) == 1
+        rig.done()
+        rig.turns(round(RELAPSE / PERIOD), 0.0)
+    else:
+        rig.term(asked=1)
+    rig.done()
+    rig.overload()
+    assert _terms_until_it_is_tried(rig) == 1
+
+
+def test_that_it_comes_back_is_noticed_sooner(rig: Rig) -> None:
+    rig.overload()
+    assert _terms_until_it_is_tried(rig) == 1
+    looks = 0
+    while not rig.shedder.is_shedding:
+        rig.turns(1, LONG * 2)
+        looks += 1
+    other = Rig()
+    other.crowd()
+    anew = 0
+    while not other.shedder.is_shedding:
+        other.turns(1, LONG * 2)
+        anew += 1
+    assert looks < anew / 2
 
 
 def test_it_ends_when_nobody_comes_any_more(rig: Rig) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -419,6 +420,24 @@ async def test_who_asks_again_at_once_waits_and_others_do_not(
     refused.hear()
     assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
     assert late == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "is_unix", "is_heard"), [("127.0.0.0/8", False, True), ("192.0.2.1", False, False), ("192.0.2.1", True, True)]
+)
+async def test_what_a_proxy_sends_for_others_is_always_heard(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, start: StartGateway, tmp_path: Path, trusted: str, *, is_unix: bool, is_heard: bool
+) -> None:
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
+    gateway = await start({"server": {"trusted_proxies": [trusted]}})
+    async with await asyncio.get_running_loop().create_unix_server(gateway.parts.edge, tmp_path / "socket"):
+        opening = asyncio.open_unix_connection(tmp_path / "socket") if is_unix else asyncio.open_connection("127.0.0.1", gateway.port)
+        client = _Client(*await opening)
+        assert (await client.ask(_request())).startswith(b"HTTP/1.1 503 ")
+        client.send(_request())
+        await until(lambda: len(late) == 2 or bool(gateway.parts.edge._held))
+        assert (late, bool(gateway.parts.edge._held)) == ([True, True], False) if is_heard else ([True], True)
+        client.leave()
 
 
 async def test_clients_are_heard_again_in_turn(late: list[bool], held: float, client: _Client, other: _Client) -> None:
