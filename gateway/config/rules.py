@@ -16,6 +16,7 @@ _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2  # noq
 _PATH: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
 _QUERY: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
 _SEGMENT: Final = r"[A-Za-z0-9._~!$&'()*+,=:@-]+"
+_METHOD: Final = "[A-Z]+(?:-[A-Z]+)*"
 
 # RFC 9110 section 7.6.1 and RFC 9112 section 6: they belong to one connection and frame one message; sent on, they break the next one.
 FRAMING_HEADERS: Final = frozenset(
@@ -39,6 +40,46 @@ OWN_HEADERS: Final = frozenset({"accept", "traceparent", "x-request-id"})  # set
 
 WRITTEN_ANEW: Final = frozenset(  # by the gateway, on each request to the MPP's API
     {"traceparent", "tracestate", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"}
+)
+
+METHODS: Final = frozenset(  # that llhttp, which parses requests, takes
+    {
+        "ACL",
+        "BIND",
+        "CHECKOUT",
+        "CONNECT",
+        "COPY",
+        "DELETE",
+        "GET",
+        "HEAD",
+        "LINK",
+        "LOCK",
+        "M-SEARCH",
+        "MERGE",
+        "MKACTIVITY",
+        "MKCALENDAR",
+        "MKCOL",
+        "MOVE",
+        "NOTIFY",
+        "OPTIONS",
+        "PATCH",
+        "POST",
+        "PROPFIND",
+        "PROPPATCH",
+        "PURGE",
+        "PUT",
+        "QUERY",
+        "REBIND",
+        "REPORT",
+        "SEARCH",
+        "SOURCE",
+        "SUBSCRIBE",
+        "TRACE",
+        "UNBIND",
+        "UNLINK",
+        "UNLOCK",
+        "UNSUBSCRIBE",
+    }
 )
 
 
@@ -181,6 +222,11 @@ def _no_own_peer(text: str) -> str | None:
     return "the metrics know Alipay+ and the auth service by this name: choose another" if text in {"alipayplus", "session"} else None
 
 
+def _method(text: str) -> str | None:
+    is_unknown = re.fullmatch(_METHOD, text) and text not in METHODS
+    return "not known here: no route ever gets a request with this method" if is_unknown else None
+
+
 def _server_name(text: str) -> str | None:
     return None if is_host(text) or is_host(f"[{text}]") else "write a host name or IP address"
 
@@ -200,7 +246,7 @@ JSON_POINTER: Final = Text(r"(?:/(?:[^~/]|~[01])*)+", "a JSON Pointer (RFC 6901)
 PATH_PREFIX: Final = Text(rf"(?:/{_SEGMENT})+", "a path such as /alipayplus: letters, digits and -._~!$&'()*+,=:@ only", _path_prefix)
 ROUTE_PREFIX: Final = Text(r"/.*", "a path such as /wallet, or / for all")
 HOST_NAME: Final = Text(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", "a host name in lower case, without port")
-METHOD: Final = Text(r"[A-Z]+(?:-[A-Z]+)*", "a method in capitals, such as GET")
+METHOD: Final = Text(_METHOD, "a method in capitals, such as GET", _method)
 UPSTREAM: Final = Text(r"(?!(?:alipayplus|session)$)[A-Za-z0-9._-]{1,64}", "a name of letters, digits and ._-", _no_own_peer)
 REQUEST_PATH: Final = Text(rf"/{_PATH}(?:\?{_QUERY})?", "a path such as /healthz")
 HEADER_VALUE: Final = Text(r"[!-~](?:[\t -~]*[!-~])?", "printable ASCII without spaces at its ends")

@@ -5,7 +5,7 @@ is known, and each is treated alike however the bytes come.
 """
 
 from aiohttp.http import HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import RequestPayloadError
 
@@ -101,7 +101,7 @@ class Incoming:
         try:
             messages = self._feed(data)
         except HttpProcessingError as error:
-            return (named_method(data) if isinstance(error, BadHttpMethod) else None) or error
+            return (named_method(data) if isinstance(error, BadStatusLine) else None) or error
         if len(messages) != 1:  # the parser takes it for something else
             return HeadRefused("REQUEST_MALFORMED", "bad_request")
         message, self._body = come = messages[0]

@@ -94,6 +94,12 @@ def test_a_faulty_configuration_is_not_explained(command: Command, file: Path) -
     assert "api.routes[1].request_headers: X-Tier is the gateway's own" in outcome.err
 
 
+def test_a_method_that_no_route_ever_gets_is_wrong_usage(command: Command, file: Path) -> None:
+    outcome = command("routes -c", file, "BREW", "/pub")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "gateway: METHOD: not known here: no route ever gets a request with this method\n"
+
+
 @pytest.mark.parametrize("method", ["get", "G T", "", "GET\n", "G\u00c9T"])
 def test_what_is_no_method_is_wrong_usage(command: Command, file: Path, method: str) -> None:
     outcome = command("routes -c", file, method, "/pub")

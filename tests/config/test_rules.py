@@ -44,7 +44,7 @@ BAD = [
     ),
     (rules.REQUEST_HEADER_NAME, ["Accept", "X-Request-Id", "traceparent", "Keep-Alive", "Proxy-Authorization", "a\nb"]),
     (rules.IDENTITY_HEADER_NAME, ["x-request-id", "X_Request.ID", "X-Forwarded-For", "X-Real-IP", "Traceparent", "Host", "Accept", "a b"]),
-    (rules.METHOD, ["", "*", "get", "GET,POST", "GET POST", "-", "GET\n"]),
+    (rules.METHOD, ["", "*", "get", "GET,POST", "GET POST", "-", "GET\n", "BREW", "PLAY"]),
     (rules.COOKIE_NAME, ["", "a=b", "a;b", "a b"]),
     (
         rules.URL,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import http_parser
 
+from gateway.config.rules import METHODS
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
 from gateway.edge.exchange import Exchange
@@ -277,7 +278,7 @@ async def test_A16_a_body_that_comes_without_being_asked_for_is_read_away_after_
     writer.close()
 
 
-@pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH"])
+@pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH", "PLAY", "PRI"])
 async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edge: Any, method: str) -> None:
     async def refuse(request: Request, exchange: Exchange) -> Answer:
         raise GatewayError("METHOD_NOT_ALLOWED", "method", headers=(("Allow", "POST"),))
@@ -286,6 +287,19 @@ async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edg
     status, headers, body = failure(await edge.raw(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method.encode(), PATH)))
     assert (status, headers["allow"], body["resultCode"]) == (405, "POST", "METHOD_NOT_ALLOWED")
     assert edge.count("gateway_requests_total", route="sdk", method="other", status="405") == 1
+
+
+async def test_A18_methods_that_a_route_may_name_are_those_that_come_to_it(start_edge: Any) -> None:
+    come = set()
+
+    async def refuse(request: Request, exchange: Exchange) -> Answer:
+        come.add(request.method)
+        raise GatewayError("METHOD_NOT_ALLOWED", "method")
+
+    edge = await start_edge(refuse)
+    for method in METHODS | {"BREW", "PLAY", "PRI", "get"}:
+        await edge.raw(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method.encode(), PATH))
+    assert come == METHODS
 
 
 async def test_a_refused_body_is_read_away_and_the_connection_kept(start_edge: Any) -> None:

@@ -73,7 +73,10 @@ async def test_an_upgrade_with_a_method_that_the_route_does_not_take_is_the_last
     assert b"\r\nConnection: close\r\n" in raw
 
 
-@pytest.mark.parametrize(("method", "status"), [(b"GET", 204), (b"POST", 405), (b"TRACE", 405), (b"FOO", 405), (b"CONNECT", 400)])
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [(b"GET", 204), (b"POST", 405), (b"TRACE", 405), (b"FOO", 405), (b"PLAY", 405), (b"CONNECT", 400)],
+)
 async def test_A18_methods_go_by_the_routes_rule(start_rig: StartRig, start_peer: StartPeer, method: bytes, status: int) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, methods=("GET",))
     target = b"a:80" if method == b"CONNECT" else b"/x"

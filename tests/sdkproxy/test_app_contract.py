@@ -65,7 +65,7 @@ async def test_A18_other_methods_are_not_allowed(gateway: Any, method: str) -> N
     await untouched(gateway)
 
 
-@pytest.mark.parametrize("method", [b"FOO", b"CONNECT", b"TRACE"])
+@pytest.mark.parametrize("method", [b"FOO", b"CONNECT", b"TRACE", b"PLAY", b"FLUSH"])
 async def test_A18_methods_outside_the_field_share_one_label(gateway: Any, method: bytes) -> None:
     raw = await gateway.raw(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method, PATH.encode()))
     assert raw.startswith(b"HTTP/1.1 405 ")
