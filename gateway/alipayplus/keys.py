@@ -123,6 +123,7 @@ def load_private_key(pem: bytes, password: str | None, version: str, *, is_check
     """
     if b"PRIVATE KEY-----" not in pem:
         raise KeyFormatError(_not_a_private_key(pem))
+    _demand_one(pem, b"PRIVATE KEY-----")
     try:
         key = _read(pem, password, is_checked=is_checked)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -147,6 +148,7 @@ def load_public_key(pem: bytes) -> VerificationKey:
         raise KeyFormatError("a private key where a public key belongs")
     if b"CERTIFICATE" in pem:
         raise KeyFormatError("a certificate where a public key belongs (openssl x509 -pubkey -noout takes the key out of it)")
+    _demand_one(pem, b"PUBLIC KEY-----")
     try:
         key = serialization.load_pem_public_key(pem) if b"-----BEGIN" in pem else serialization.load_der_public_key(_bare(pem))
     except (ValueError, UnsupportedAlgorithm):
@@ -182,6 +184,11 @@ def _read(pem: bytes, password: str | None, *, is_checked: bool) -> PrivateKeyTy
 
 def _public_der(key: rsa.RSAPublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _demand_one(pem: bytes, label: bytes) -> None:
+    if pem.count(label) > 2:  # noqa: PLR2004  one begins a key, one ends it
+        raise KeyFormatError("several keys in one file, of which only the first would be used: write each to a file of its own")
 
 
 def _check_size(bits: int) -> None:

@@ -60,6 +60,11 @@ def test_E2_a_key_whose_numbers_do_not_fit_is_refused_unless_it_was_checked_befo
     assert load_private_key(pem(wrong), None, "1", is_checked=True).public.bits == 2048
 
 
+def test_a_private_key_may_stand_beside_its_public_half(rsa_keys: Pair) -> None:
+    for content in (pem(rsa_keys[0]) + public_pem(rsa_keys[0]), public_pem(rsa_keys[0]) + pem(rsa_keys[0])):
+        assert load_private_key(content, None, "1").public == VerificationKey.of(rsa_keys[0].public_key())
+
+
 def test_E2_private_keys_that_are_refused_each_say_why(rsa_keys: Pair, small: rsa.RSAPrivateKey) -> None:
     whole = pem(rsa_keys[0])
     damaged = whole[:200] + whole[260:]
@@ -84,6 +89,8 @@ def test_E2_private_keys_that_are_refused_each_say_why(rsa_keys: Pair, small: rs
         (bare, None, "without its PEM lines"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", None, "a certificate"),
         (damaged, None, "damaged"),
+        (whole + pem(rsa_keys[1]), None, "several keys in one file"),
+        (pem(rsa_keys[0], PrivateFormat.TraditionalOpenSSL) + b"\n" + pem(rsa_keys[1], lock=LOCK), None, "several keys in one file"),
         (b"", None, "not a private key"),
         (b"\xff\x00\x80", None, "not a private key"),
     ):
@@ -121,6 +128,7 @@ def test_E2_public_keys_that_are_refused_each_say_why(rsa_keys: Pair, small: rsa
         (bare_locked, "a private key where a public key belongs"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a certificate"),
         (public_pem(small), "1024 bits"),
+        (public_pem(rsa_keys[1]) + public_pem(rsa_keys[0]), "several keys in one file"),
         (elliptic, "not an RSA key"),
         (b"", "not a public key"),
         (b"\xff\x00\x80", "not a public key"),
