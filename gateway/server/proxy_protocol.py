@@ -34,7 +34,10 @@ class HeaderInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A whole header: its size in bytes, and the client's address, None where the header names none (the peer then is the client)."""
+    """A whole header: its size in bytes, and the client's address, None where the header names none (the peer then is the client).
+
+    An IPv4 client of a balancer that listens for both families is told as the IPv6 address that maps it, and given here as what it is.
+    """
 
     size: int
     client: str | None
@@ -66,7 +69,7 @@ def _parse_v1(data: bytes) -> Header | None:
         client, _ = kind(match[2]), kind(match[3])
     except ValueError:
         raise HeaderInvalid from None
-    return Header(len(line), str(client))
+    return Header(len(line), _written(client))
 
 
 def _parse_v2(data: bytes) -> Header | None:
@@ -90,5 +93,10 @@ def _client(family: int, addresses: bytes) -> str | None:
     if family == _INET:
         return str(IPv4Address(addresses[:4])) if len(addresses) >= _ADDRESSES[_INET] else None
     if family == _INET6:
-        return str(IPv6Address(addresses[:16])) if len(addresses) >= _ADDRESSES[_INET6] else None
+        return _written(IPv6Address(addresses[:16])) if len(addresses) >= _ADDRESSES[_INET6] else None
     return None
+
+
+def _written(client: IPv4Address | IPv6Address) -> str:
+    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
+    return str(mapped or client)

@@ -34,10 +34,13 @@ GOOD = [
         id="v1-longest-TCP6",
     ),
     pytest.param(b"PROXY TCP6 2001:DB8::7 ::1 1 2\r\n", "2001:db8::7", id="v1-TCP6"),
+    pytest.param(b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:192.0.2.1 1 2\r\n", "192.0.2.7", id="v1-TCP6-of-IPv4"),
+    pytest.param(b"PROXY TCP6 ::FFFF:c000:207 ::1 1 2\r\n", "192.0.2.7", id="v1-TCP6-of-IPv4-in-hex"),
     pytest.param(b"PROXY UNKNOWN\r\n", None, id="v1-UNKNOWN"),
     pytest.param(b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", None, id="v1-UNKNOWN-with-more"),
     pytest.param(v2(0x21, 0x11, inet("192.0.2.7")), "192.0.2.7", id="v2-TCP4"),
     pytest.param(v2(0x21, 0x21, inet6("2001:db8::7")), "2001:db8::7", id="v2-TCP6"),
+    pytest.param(v2(0x21, 0x21, inet6("::ffff:192.0.2.7")), "192.0.2.7", id="v2-TCP6-of-IPv4"),
     pytest.param(v2(0x21, 0x11, inet("192.0.2.7") + b"\x04\x00\x03abc"), "192.0.2.7", id="v2-TLV"),
     pytest.param(v2(0x21, 0x31, b"/run/a".ljust(108, b"\0") + b"/run/b".ljust(108, b"\0")), None, id="v2-unix"),
     pytest.param(v2(0x21, 0x00, b""), None, id="v2-UNSPEC"),
@@ -111,10 +114,11 @@ def test_every_ipv4_header_is_read_as_it_was_written(client: IPv4Address, server
 @given(st.ip_addresses(v=6), st.ip_addresses(v=6), PORTS, PORTS)
 def test_every_ipv6_header_is_read_as_it_was_written(client: IPv6Address, server: IPv6Address, a: int, b: int) -> None:
     line = f"PROXY TCP6 {client} {server.exploded} {a} {b}\r\n".encode()
+    told = str(client.ipv4_mapped or client)
     assert len(line) <= V1_MAX
-    assert parse(line) == Header(len(line), str(client))
+    assert parse(line) == Header(len(line), told)
     binary = v2(0x21, 0x21, client.packed + server.packed + struct.pack(">HH", a, b))
-    assert parse(binary) == Header(len(binary), str(client))
+    assert parse(binary) == Header(len(binary), told)
 
 
 @settings(deadline=None)
