@@ -204,10 +204,11 @@ def _server(text: str) -> str | None:
 
 def _network(text: str) -> str | None:
     try:
-        ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         return "an address within a network, not a network: write its first address" if "host bits" in str(error) else "not a network"
-    return None
+    is_mapped = isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None
+    return "IPv4 addresses in the form of IPv6, which no client has here: write them as IPv4" if is_mapped else None
 
 
 def _path_prefix(text: str) -> str | None:

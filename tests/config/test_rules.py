@@ -35,6 +35,7 @@ GOOD = [
     (rules.KEY_VERSION, ["1", "0", "v2", "a.b", "*1"]),
     (rules.KEY_VERSION_OR_ANY, ["1", "*"]),
     (rules.SCENE, ["PROXY_SCENE_PAY", "a b"]),
+    (rules.NETWORK, ["10.20.0.0/16", "10.0.0.1", "::1", "fd00::/8", "::/0", "::ffff:0:0:0/96"]),
     (rules.FILE, ["a", "/a/b c", "~"]),
 ]
 BAD = [
@@ -46,6 +47,7 @@ BAD = [
     (rules.IDENTITY_HEADER_NAME, ["x-request-id", "X_Request.ID", "X-Forwarded-For", "X-Real-IP", "Traceparent", "Host", "Accept", "a b"]),
     (rules.METHOD, ["", "*", "get", "GET,POST", "GET POST", "-", "GET\n", "BREW", "PLAY"]),
     (rules.COOKIE_NAME, ["", "a=b", "a;b", "a b"]),
+    (rules.NETWORK, ["", "lb.internal", "10.0.0.1/8", "10.0.0.0/33", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "::ffff:0:0/96"]),
     (
         rules.URL,
         [
