@@ -125,15 +125,16 @@ async def _read_piece(request: Request, deadline: _Deadline) -> bytes:
     return content.read_nowait(-1)
 
 
-async def discard_body(request: Request) -> bool:
+async def discard_body(request: Request, most: float = DISCARD_BYTES) -> bool:
     """Read and throw away what is left of a refused request, so that the client sees the answer and not a reset.
 
-    At most 2 s or 256 KiB; returns whether the body has ended, so that the connection can be kept.
+    For at most 2 s, and so many bytes: a proxy sends all that it holds of a body before it looks for an answer. Returns whether the body has
+    ended, so that the connection can be kept.
     """
     content, read = request.content, 0
     try:
         async with asyncio.timeout(DISCARD_SECONDS):
-            while not content.is_eof() and read < DISCARD_BYTES:
+            while not content.is_eof() and read < most:
                 read += len(await content.readany())
     except (TimeoutError, ConnectionError, RequestPayloadError):
         return False

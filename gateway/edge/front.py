@@ -7,6 +7,7 @@ foresaw becomes INTERNAL_ERROR.
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from typing import Final
 
 from aiohttp import HttpVersion11
@@ -15,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, Reply, failure_answer, overloaded_answer
-from gateway.edge.body import ClientLeft, discard_body
+from gateway.edge.body import DISCARD_BYTES, ClientLeft, discard_body
 from gateway.edge.connection import SLOW_READER, UNIX, Connection
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, SHUTDOWN, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
@@ -116,10 +117,8 @@ class Front:
             return None
         exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=HttpVersion11)
         exchange.started = connection.heard_at
-        is_shared = connection.client == UNIX
         if self._trusted:
-            caller, _ = self._meet(request.raw_headers, connection, exchange, request.host)
-            is_shared = is_shared or caller.is_trusted
+            self._meet(request.raw_headers, connection, exchange, request.host)
         if is_sdk:
             if not self._takes_sdk(request.content_type, request.size):
                 return None
@@ -130,7 +129,7 @@ class Front:
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id)
         exchange.bytes_in = request.size
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
-        return Refusal(answer, 0.0 if is_shared else shedder.hold(work), exchange)
+        return Refusal(answer, 0.0 if self._is_shared(connection) else shedder.hold(work), exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
@@ -240,6 +239,10 @@ class Front:
         exchange.parent_id, exchange.tracestate = trace.parent_id, trace.tracestate
         return caller, trace
 
+    def _is_shared(self, connection: Connection) -> bool:
+        """Tell whether a connection is a proxy's, which sends the requests of many on it."""
+        return connection.client == UNIX or self._trusted.trusts(connection.client)
+
     def _is_draining(self) -> bool:
         return self.draining
 
@@ -298,7 +301,7 @@ class Front:
         elif refused_unread and not unasked:
             if not answer.keep_alive:
                 connection.end_writing()
-            if not await discard_body(request) or connection.is_last:
+            if not await discard_body(request, inf if self._is_shared(connection) else DISCARD_BYTES) or connection.is_last:
                 connection.close()
         elif connection.is_last:
             connection.close()

@@ -1,4 +1,4 @@
-"""nginx behind the gateway and curl before it: what they say to each other directly and through the gateway is the same."""
+"""nginx behind the gateway and curl or nginx before it: what they say to each other directly and through the gateway is the same."""
 
 import asyncio
 import gzip
@@ -30,6 +30,7 @@ http {{
     location /teapot {{ return 418; }}
     location /put/ {{ dav_methods PUT DELETE; client_max_body_size 8m; }}
     location /small/ {{ client_max_body_size 1k; proxy_pass http://127.0.0.1:1; }}
+    location ~ ^/before/([0-9]+)(/.*)$ {{ client_max_body_size 8m; proxy_pass http://127.0.0.1:$1$2; }}
   }}
 }}
 """
@@ -156,3 +157,12 @@ async def test_a_body_too_large_for_nginx_gets_its_answer(start_rig: StartRig, n
     for headers in (["-H", "Expect:"], ["-H", "Expect: 100-continue"], ["-H", "Transfer-Encoding: chunked", "-H", "Expect:"]):
         _, printed = await curl(rig.port, "/small/x", "-T", str(tmp_path / "up"), *headers)
         assert printed.startswith(b"HTTP/1.1 413 Request Entity Too Large\r\n"), headers
+
+
+async def test_a_body_that_is_refused_reaches_its_answer_through_a_trusted_nginx(start_rig: StartRig, nginx: Nginx, tmp_path: Path) -> None:
+    """nginx sends all that it holds of a body before it looks for an answer."""
+    rig = await start_rig(f"http://127.0.0.1:{nginx.port}", max_body=1024, trusted=["127.0.0.0/8"])
+    (tmp_path / "up").write_bytes(os.urandom(6 << 20))
+    for _ in range(10):
+        _, printed = await curl(nginx.port, f"/before/{rig.port}/x", "-T", str(tmp_path / "up"), "-H", "Expect:")
+        assert (printed.split(b"\r\n")[0], b"REQUEST_TOO_LARGE" in printed) == (b"HTTP/1.1 413 Request Entity Too Large", True)
