@@ -128,8 +128,8 @@ async def _read_piece(request: Request, deadline: _Deadline) -> bytes:
 async def discard_body(request: Request, most: float = DISCARD_BYTES) -> bool:
     """Read and throw away what is left of a refused request, so that the client sees the answer and not a reset.
 
-    For at most 2 s, and so many bytes: a proxy sends all that it holds of a body before it looks for an answer. Returns whether the body has
-    ended, so that the connection can be kept.
+    For at most 2 s, and so many bytes: a proxy sends all that it holds of a body before it looks for an answer. Returns whether the body
+    has ended, so that the connection can be kept.
     """
     content, read = request.content, 0
     try:
