@@ -107,10 +107,11 @@ class Connection(BaseProtocol):
         return self._waiter is not None and not self._queue and not self._incoming.head
 
     def _has_come(self) -> bool:
-        if self.transport is None:
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if sock is None:  # under TLS there is none any more when the end of the connection is about to be told
             return False
         poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        poll.register(sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     def close(self) -> None:

@@ -124,6 +124,20 @@ async def test_a_hello_that_was_there_before_the_connection_is_accepted_is_not_l
     plain.close()
 
 
+async def test_a_drain_looks_at_a_connection_whose_end_the_edge_server_is_just_being_told(
+    start_rig: StartRig, tls: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    rig = await start_rig(tls=tls)
+    client = await rig.connect(tls=trusting)
+    await client.ask()
+    client.writer.transport.abort()
+    async with asyncio.timeout(10):
+        while rig.edge.open:
+            rig.edge.close_idle(60)
+            await asyncio.sleep(0)
+    assert rig.acceptor.open == 0
+
+
 @pytest.mark.parametrize("size", [100_000, 5_000_000])
 async def test_large_bodies_go_both_ways(start_rig: StartRig, tls: ssl.SSLContext, trusting: ssl.SSLContext, size: int) -> None:
     rig = await start_rig(tls=tls)
