@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.passthrough.rig import StartRig
+from tests.ports import free_port
 
 CONFIGURATION = """
 {user} daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -54,9 +54,7 @@ async def nginx(tmp_path: Path) -> AsyncIterator[Nginx]:
     (www / "page.txt").write_text("0123456789" * 100)
     (www / "large.bin").write_bytes(os.urandom(1 << 20))
     (www / "a b%.txt").write_text("odd name")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     file = tmp_path / "nginx.conf"
     file.write_text(CONFIGURATION.format(folder=tmp_path, port=port, user="user root;" if os.geteuid() == 0 else ""))
     process = await asyncio.create_subprocess_exec(program, "-e", tmp_path / "error.log", "-c", file, "-p", tmp_path)
