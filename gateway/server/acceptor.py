@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 from gateway.runtime import Runtime
 from gateway.server.admission import Admission
 from gateway.server.descriptors import Reserve, descriptor_limit
+from gateway.server.sockets import BACKLOG
 
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
@@ -75,8 +76,11 @@ class Acceptor:
         edge.on_closed = self._ended
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Begin to accept, and to listen where nobody has yet. Raises OSError."""
         self._loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                sock.listen(BACKLOG)
         self._is_started = True
         self._go_on()
 

@@ -1,7 +1,8 @@
 """Listening sockets: opened once by the process that holds them, and kept over reloads as long as their address stays.
 
 For host:port there is one SO_REUSEPORT socket for each worker slot, so that the kernel spreads connections (architecture, decision 5);
-unix and handed-over sockets are shared by all slots. Accepting is left to `gateway.server.acceptor`.
+unix and handed-over sockets are shared by all slots. Accepting is left to `gateway.server.acceptor`, and so is listening where others of
+ours do already: the kernel gives a further socket connections from then on, and its worker may never get ready.
 """
 
 import errno
@@ -116,10 +117,10 @@ def open_listeners(listeners: Iterable[Listener], *, slots: int, unix_mode: int,
     return Listeners().reopen(listeners, slots=slots, unix_mode=unix_mode, inherited=inherited)
 
 
-def open_address(address: Address, *, is_first: bool = True) -> socket.socket:
+def open_address(address: Address, *, is_first: bool = True, listens: bool = True) -> socket.socket:
     """Listen at one address, with SO_REUSEPORT set. Raises CannotListen.
 
-    `is_first`: fail where anybody listens there already; else join those of this user that do.
+    `is_first`: fail where anybody listens there already; else join those of this user that do. Without `listens`, that is left to others.
     """
     try:
         family, place = _resolve(address)
@@ -134,7 +135,8 @@ def open_address(address: Address, *, is_first: bool = True) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(place)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # with it before bind, two gateways would share a port unnoticed
-        sock.listen(BACKLOG)
+        if listens:
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise CannotListen(f"{address}: {_reason(error)}") from error
@@ -165,7 +167,8 @@ class _Opening:
         try:
             while len(sockets) < self.slots:
                 port = sockets[0].getsockname()[1] if sockets else address.port
-                sockets.append(open_address(Address(address.host, port), is_first=not sockets and port not in self.ports))
+                is_new = port not in self.ports
+                sockets.append(open_address(Address(address.host, port), is_first=is_new and not sockets, listens=is_new))
         except CannotListen:
             _close(sockets[len(before) :])
             raise

@@ -34,6 +34,15 @@ async def test_connections_are_accepted_from_every_listener(start_rig: StartRig,
     await rig.until(lambda: rig.acceptor.open == 0)
 
 
+async def test_it_listens_where_nobody_has_yet(start_rig: StartRig) -> None:
+    bound = socket.socket()
+    bound.setblocking(False)
+    bound.bind(("127.0.0.1", 0))
+    client = await (await start_rig(sockets=[bound])).connect()
+    assert (await client.ask())["client"] == "127.0.0.1"
+    client.close()
+
+
 async def test_above_the_limit_connections_wait_until_one_ends(start_rig: StartRig) -> None:
     rig = await start_rig(connections=2)
     first, second = await rig.connect(), await rig.connect()

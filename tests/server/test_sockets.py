@@ -297,6 +297,15 @@ class TestReopen:
         assert after.slots[0] == before.slots[0]
         assert {slot[0].getsockname() for slot in after.slots} == {before.slots[0][0].getsockname()}
 
+    def test_E3_a_slot_more_gets_no_connection_before_its_worker_begins(self, listen: Opener) -> None:
+        before = listen(ANY_PORT, slots=1)
+        after = listen(ANY_PORT, slots=4, before=before)
+        clients = [connect(before.slots[0][0].getsockname()) for _ in range(30)]
+        after.close(but=before)
+        assert accepted(before.slots[0][0]) == 30
+        for client in clients:
+            client.close()
+
     def test_with_fewer_slots_nothing_that_waits_is_lost(self, listen: Opener) -> None:
         before = listen(ANY_PORT, slots=3)
         clients = [connect(before.slots[0][0].getsockname()) for _ in range(30)]
@@ -318,6 +327,7 @@ class TestReopen:
         before = listen(ANY_PORT)
         port = port_of(before)
         after = listen(tcp(port, "0.0.0.0"), before=before)
+        after.slots[0][0].listen()  # as its worker does
         before.close(but=after)
         connect(("127.0.0.1", port)).close()
         assert accepted(after.slots[0][0]) == 1
