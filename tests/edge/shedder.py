@@ -1,0 +1,111 @@
+"""A shedder on a clock of the test's, beside a loop that is as late as the test says."""
+
+from collections.abc import Callable
+
+from structlog.testing import CapturingLogger
+
+from gateway.edge.shedding import CALLS, CROWD, FEW, LONG, PERIOD, SHORT, TERM, Shedder, Work
+from gateway.errors import GatewayError
+
+COSTS: dict[Work, int] = {"sdk": 5, "api": 1}
+REFUSAL = 0.05
+"""What a refusal takes, in calls."""
+
+
+class Loop:
+    """A loop that is as late as the test says, on a clock that stands still otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.turn = 1000.0
+        self.timer: tuple[float, Callable[[], object]] | None = None
+
+    def time(self) -> float:
+        return self.turn
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> None:
+        assert self.timer is None
+        self.timer = self.now + delay, callback
+
+    def look(self, late: float) -> None:
+        assert self.timer is not None
+        (due, callback), self.timer = self.timer, None
+        self.now = self.turn = due + late
+        callback()
+
+
+class Rig:
+    def __init__(self, *, few: int = FEW) -> None:
+        self.loop = Loop()
+        self.room = 1000
+        self.clients = 5 * CROWD + 1  # a crowd whatever they ask for
+        self.queued = 0.0
+        self.waiting = (0, 0.0)
+        self.log = CapturingLogger()
+        self.shedder = Shedder(
+            self.log,
+            self.loop,
+            has_room=lambda size: size < self.room,
+            clients=self.active,
+            queued=lambda: self.queued,
+            waiting=lambda: self.waiting,
+            few=few,
+            now=lambda: self.loop.now,
+        )
+
+    def active(self, seconds: float) -> int:
+        assert seconds == TERM
+        return self.clients
+
+    def refusal(self, work: Work = "sdk", size: int = 0) -> str | None:
+        try:
+            self.shedder.begin(work, size)
+        except GatewayError as error:
+            return error.reason if error.failure.code == "OVERLOADED" else "wrong code"
+        return None
+
+    def turns(self, count: int, late: float, requests: int = 8, work: Work = "sdk") -> None:
+        for _ in range(count):
+            assert [self.refusal(work) for _ in range(requests)] == [None] * requests
+            self.loop.look(late)
+
+    def crowd(self, work: Work = "sdk") -> None:
+        """Have so many requests in hand as an overload has."""
+        assert [self.refusal(work) for _ in range(CROWD)] == [None] * CROWD
+        self.loop.look(0)
+
+    def overload(self, work: Work = "sdk") -> None:
+        self.crowd(work)
+        while not self.shedder.is_shedding:
+            self.turns(1, LONG * 2, work=work)
+
+    def term(self, asked: int, late: float = 0.0) -> None:
+        """Let a term pass in which so many requests come with each look."""
+        ends = self.loop.now + TERM + 2 * PERIOD
+        while self.loop.now < ends and self.shedder.is_shedding:
+            for _ in range(asked):
+                self.refusal()
+            self.loop.look(late)
+
+    def limit(self) -> float:
+        """Return how late the loop may be for a call now, while work is refused."""
+        return max(SHORT, CALLS * 5 * self.shedder._unit) + self.shedder._leeway
+
+    def look(self, late: float, work: Work = "sdk") -> None:
+        """Let the loop be late, and the first request come since then: it is taken in any case."""
+        self.loop.look(late)
+        self.refusal(work)
+
+    def done(self, requests: int | None = None, work: Work = "sdk") -> None:
+        """Let so many requests end, or all."""
+        for _ in range(round(self.shedder._in_hand / COSTS[work]) if requests is None else requests):
+            self.shedder.end(work)
+
+    def refuse_many(self) -> None:
+        """Have more refused than done."""
+        for _ in range(20 * CROWD):
+            self.shedder.refuse()
+        self.loop.look(0)
+
+    def said(self) -> list[str]:
+        return [call.args[0] for call in self.log.calls]

@@ -1,0 +1,253 @@
+"""Which work may begin while work is refused, and who is heard."""
+
+import pytest
+
+from gateway.edge.shedding import (
+    BRIEF,
+    CALLS,
+    CROWD,
+    FEW,
+    FEW_REQUESTS,
+    HELD,
+    LATE,
+    LEEWAY,
+    LITTLE,
+    LONG,
+    OVER,
+    PERIOD,
+    REFUSING,
+    REQUESTS,
+    SHORT,
+    Shedder,
+    Work,
+)
+from tests.edge.shedder import COSTS, REFUSAL, Rig
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_while_requests_wait_none_is_added(rig: Rig) -> None:
+    rig.overload("api")
+    for waited, taken in ((LONG, False), (0.0, True)):
+        rig.waiting = (FEW * 5, waited)
+        rig.done()
+        rig.look(0, "api")
+        assert (rig.refusal("api") is None) is taken
+
+
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_too_much(rig: Rig, work: Work) -> None:
+    rig.overload(work)
+    each = REFUSAL * COSTS["sdk"] * rig.shedder._unit / REFUSING[work]
+    held = [rig.shedder.hold(work) for _ in range(10 * CROWD + int(HELD / each))]
+    brief = int(BRIEF / each)
+    assert held[:brief] == [0.0] * brief
+    assert held[brief + 1 : brief + 3] == pytest.approx([(brief + 2) * each, (brief + 3) * each])
+    assert max(held) == held[-1] == pytest.approx(HELD)
+    rig.loop.now += HELD
+    assert rig.shedder.hold(work) == 0.0, "all of them have been heard"
+
+
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_nobody_is_held_up_at_twice_the_load(rig: Rig, work: Work) -> None:
+    """A refusal costs a quarter of a unit, a call five and a request one: who is offered twice what it can do refuses the rest."""
+    rig.overload(work)
+    refusal = REFUSAL * COSTS["sdk"] / COSTS[work]
+    done = (1 - 2 * refusal) / (1 - refusal)  # of what can be done while nothing is refused
+    for _ in range(1000):
+        assert rig.shedder.hold(work) == 0.0
+        rig.loop.now += COSTS[work] * rig.shedder._unit / (2 - done)
+
+
+def test_the_first_request_after_a_look_is_taken_in_any_case(rig: Rig) -> None:
+    rig.overload()
+    for _ in range(10):
+        rig.loop.look(LONG)
+        assert [rig.refusal() is None for _ in range(2)] == [True, False]
+
+
+def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> None:
+    rig.overload()
+    for times, taken in ((2, False), (0.4, True), (3, False), (0, True)):
+        rig.look(rig.limit() * times)
+        assert (rig.refusal() is None) is taken
+    assert rig.shedder.is_shedding
+
+
+@pytest.mark.parametrize("share", [2 * OVER, LITTLE / 2, LITTLE, 0.9])
+def test_the_less_is_refused_the_later_the_loop_may_be_for_a_call(rig: Rig, share: float) -> None:
+    rig.overload()
+    begun = refused = 0
+    for _ in range(3000):
+        rig.loop.look(0)
+        taken = [rig.refusal() for _ in range(4)].count(None)
+        rig.done(taken)
+        begun += taken
+        while refused < begun * share / (1 - share):
+            rig.shedder.refuse()
+            refused += 1
+    leeway = LEEWAY * max(0.0, 1 - share / LITTLE)
+    assert rig.shedder._leeway == pytest.approx(leeway, abs=LEEWAY / 10)
+    call = 5 * rig.shedder._unit  # the first, which is taken in any case
+    allowed = max(SHORT, CALLS * call) + leeway
+    for late, taken in ((allowed - 1.4 * call, True), (allowed - 0.6 * call, False)):
+        rig.look(late)
+        assert (rig.refusal() is None) is taken
+
+
+def test_requests_of_the_api_begin_only_while_the_loop_is_hardly_late(rig: Rig) -> None:
+    rig.overload("api")
+    for times, taken in ((1.1, False), (0.7, True)):
+        rig.look(rig.shedder._unit * REQUESTS * times, "api")
+        assert (rig.refusal("api") is None) is taken
+
+
+def test_a_turn_that_has_lasted_long_enough_takes_no_more(rig: Rig) -> None:
+    rig.overload()
+    rig.look(0)
+    assert rig.refusal() is None
+    rig.loop.now += rig.limit() * 1.1
+    assert rig.refusal() is not None
+
+
+@pytest.mark.parametrize("seconds", [0.0004, 0.0016, 0.005])
+def test_what_is_begun_keeps_the_loop_busy_and_in_time(rig: Rig, seconds: float) -> None:
+    """Many more than a loop can do come in each of its turns, in which it refuses, and does what was begun in the one before."""
+    rig.overload()
+    began, begun, latest = rig.loop.now, 0.0, 0.0
+    for look in range(800):
+        assert rig.loop.timer is not None
+        due = rig.loop.timer[0]
+        while rig.loop.now < due:
+            rig.loop.turn = rig.loop.now
+            taken = [rig.refusal() for _ in range(10)].count(None)
+            rig.done(taken)
+            worked = (taken + (10 - taken) * REFUSAL) * seconds
+            begun += worked
+            rig.loop.now += worked or 0.0001
+        late = rig.loop.now - due
+        rig.loop.look(late)
+        if look == 400:  # it has found out what a call takes
+            began, begun, latest = rig.loop.now, 0.0, 0.0
+        latest = max(latest, late)
+    assert rig.shedder.is_shedding
+    assert 0.8 < begun / (rig.loop.now - began) <= 1.01
+    assert latest <= SHORT + (CALLS + 2 + 10 * REFUSAL) * seconds
+
+
+@pytest.mark.parametrize("few", [FEW, 2 * FEW])
+def test_a_few_calls_may_be_in_hand_however_late_the_loop_is(few: int) -> None:
+    rig = Rig(few=few)
+    rig.overload()
+    for _ in range(3):
+        rig.done()
+        rig.loop.look(rig.limit() * 10)
+        assert [rig.refusal() for _ in range(few + 10)].count(None) == few
+
+
+@pytest.mark.parametrize("few", [FEW, 2 * FEW])
+def test_how_many_calls_may_be_in_hand_is_nothing_to_the_api(few: int) -> None:
+    rig = Rig(few=few)
+    rig.overload("api")
+    rig.done(work="api")
+    rig.loop.look(rig.limit() * 10)
+    expected = FEW_REQUESTS
+    assert [rig.refusal("api") for _ in range(expected + 10)].count(None) == expected
+
+
+def test_that_refusals_make_the_loop_late_is_no_reason_to_refuse_more(rig: Rig) -> None:
+    rig.overload()
+    for refused in (0, 500):
+        rig.loop.look(rig.limit() * 10)
+        rig.refusal()
+        for _ in range(refused):
+            assert rig.refusal() == LATE
+        rig.loop.look(rig.limit() * 2)
+        rig.refusal()
+        assert (rig.refusal() is None) is (refused > 0)
+
+
+def test_what_may_begin_is_not_refused_when_it_does(rig: Rig) -> None:
+    rig.overload()
+    rig.loop.look(0)
+    passed = [rig.shedder.passes("sdk") for _ in range(100)].count(True)
+    assert 0 < passed < 100
+    rig.loop.now += rig.limit() * 1.1
+    assert [rig.refusal() is None for _ in range(passed + 1)] == [True] * passed + [False]
+
+
+def test_what_may_begin_is_forgotten_if_it_does_not(rig: Rig) -> None:
+    rig.overload()
+    rig.loop.look(0)
+    assert rig.shedder.passes("sdk")
+    rig.loop.look(LONG)
+    assert [rig.refusal() is None for _ in range(2)] == [True, False]
+
+
+def test_where_one_found_no_place_none_does_in_that_turn_until_one_in_hand_has_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.overload()
+    rig.look(LONG)
+    assert not rig.shedder.passes("sdk")
+    with monkeypatch.context() as patch:
+        patch.setattr(Shedder, "_has_place", lambda *_: True)
+        assert [rig.shedder.passes("sdk") for _ in range(3)] == [False] * 3
+        rig.done(1)
+        assert rig.shedder.passes("sdk")
+    assert not rig.shedder.passes("api")
+    rig.loop.turn += 0.001
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert rig.shedder.passes("api")
+
+
+@pytest.mark.parametrize(("busy", "idle"), [("sdk", "api"), ("api", "sdk")])
+def test_a_kind_of_work_that_has_not_had_its_share_is_taken_for_longer(rig: Rig, busy: Work, idle: Work) -> None:
+    rig.overload(busy)
+    rig.refuse_many()
+    rig.loop.look(rig.limit() * 3)
+    assert [rig.refusal(busy) is None for _ in range(2)] == [True, False]
+    assert rig.refusal(idle) is None
+    rig.look(rig.limit() * 5)
+    assert rig.refusal(idle) is not None, "beyond that nothing is taken"
+
+
+def test_shares_are_of_what_was_done_lately(rig: Rig) -> None:
+    rig.overload("sdk")
+    for _ in range(500):
+        rig.loop.look(0)
+        for _ in range(100):
+            rig.refusal("api")
+    rig.loop.look(rig.limit() * 3)
+    assert [rig.refusal("api") is None for _ in range(2)] == [True, False]
+    assert rig.refusal("sdk") is None
+
+
+def test_it_tells_which_work_has_begun_lately(rig: Rig) -> None:
+    rig.turns(1, 0, work="sdk")
+    assert not rig.shedder.has_lately("api")
+    rig.turns(1, 0, requests=1, work="api")
+    rig.turns(int(0.9 / PERIOD), 0, work="sdk")
+    assert rig.shedder.has_lately("api")
+    rig.turns(int(0.2 / PERIOD), 0, work="sdk")
+    assert not rig.shedder.has_lately("api")
+    assert rig.shedder.has_lately("sdk")
+
+
+def test_nothing_is_taken_while_there_is_no_room(rig: Rig) -> None:
+    rig.turns(1, 0)
+    rig.room = 0
+    assert [rig.refusal("sdk"), rig.refusal("api")] == ["memory is nearly used up"] * 2
+    assert rig.said() == ["memory is nearly used up: refusing new requests"]
+    rig.room = 1
+    assert rig.refusal() is None
+    assert not rig.shedder.is_shedding
+
+
+def test_what_was_promised_room_has_it_until_it_ends(rig: Rig) -> None:
+    assert rig.refusal(size=100) is None
+    assert rig.refusal(size=100) is not None, "5 times 200 bytes are no room below 1000"
+    assert rig.refusal(size=90) is None
+    rig.shedder.end("sdk", 100)
+    assert rig.refusal(size=100) is None
