@@ -10,7 +10,7 @@ makes one signature at least, so that calls keep their half.
 
 Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three, and so do two. Then
 all is signed on the loop: eight at once as long as there are so many, and what is left of these in the next go, with those that come
-meanwhile. While more calls come than can be served, and there are no others, eight are waited for.
+meanwhile. While more calls come than can be served, and there are no others, eight are waited for, without a turn of the loop for that.
 """
 
 import asyncio
@@ -97,6 +97,7 @@ class Signer:
         self._wanted: deque[_Job] = deque()
         self._given: deque[tuple[_Job, float]] = deque()  # to the background, and when
         self._is_going = self._is_watching = False
+        self._filling: asyncio.TimerHandle | None = None
         if background is not None:
             background.on_signature, background.on_end = self._take, self._take_back
 
@@ -107,7 +108,10 @@ class Signer:
         of it. Where it is done, nothing is signed; a failure is raised in it.
         """
         self._wanted.append(_Job(data, then, waiter, self._now()))
-        self._go_on()
+        if self._filling is not None and len(self._wanted) >= LANES:
+            self._fill()
+        else:
+            self._go_on()
 
     def delay(self) -> float:
         """Return for how many seconds the next signature has been wanted; 0 when none is."""
@@ -126,20 +130,30 @@ class Signer:
     def _wait(self, turns: int, before: int, since: float) -> None:
         """Let so many turns pass at most: for others since then, or while more signatures are wanted than before.
 
-        Under pressure, without others, those that may be made together are waited for instead, however many turns that takes.
+        Under pressure, without others, those that may be made together are waited for instead: for so long at most.
         """
         wanted, has_others = len(self._wanted), self._has_others()
         given = self._now() - since
         if has_others:
             waits = turns > 0 and given < GIVEN
         elif self._several is not None and self._is_pressed():
-            waits = wanted < LANES and given < FILLING
+            if wanted < LANES:
+                self._filling = self._loop.call_later(FILLING, self._fill)
+                return
+            waits = False
         else:
             waits = turns > 0 and before < wanted < BATCH
         if waits:
             self._loop.call_soon(self._wait, turns - 1, wanted, since)
         else:
             self._sign_some(given if has_others else inf)
+
+    def _fill(self) -> None:
+        """Wait no longer for those that may be made together."""
+        assert self._filling is not None
+        self._filling.cancel()
+        self._filling = None
+        self._loop.call_soon(self._sign_some, inf)
 
     def _sign_some(self, seconds: float) -> None:
         """Sign for so many seconds at most, but one at least; and none that the background may still get to in time."""

@@ -2,16 +2,19 @@
 
 What tells is a measured delay: by how much the event loop is late with what is due, or calls are with their signatures. A loop that has
 been late for a while, for more clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any
-more, it takes as much in each of its turns as keeps it in time. Few clients are let alone however slow it gets for them, since their number
-is the bound. Work in hand is never given up. Clients that are refused and ask again at once are not heard for a moment, or all the time
-would go into refusals.
+more, it takes as much as it can do. Few clients are let alone however slow it gets for them, since their number is the bound. Work in hand
+is never given up. Clients that are refused and ask again at once are not heard for a moment, or all the time would go into refusals.
+
+How much it can do, neither what is in hand tells nor how late the loop is just now: most of what is in hand waits for others, for a
+moment or for long, and what comes back from them comes when it will. What tells is the processor's time that work takes, measured all
+along: as much work may begin as there is time for. Besides, a few requests may be in hand, and more while the loop is in time.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import exp, inf
-from time import monotonic
+from time import monotonic, process_time
 from typing import Final, Literal, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -34,17 +37,14 @@ CALLS: Final = 1
 """So many SDK calls may be begun in one turn, however long they take."""
 REQUESTS: Final = 4
 """The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
-FEW: Final = 10
+FEW: Final = 6
 """So many SDK calls may be in hand in any case: with more, all wait longer for the same."""
 FEW_REQUESTS: Final = 36
 """So many API requests, or what costs as much, in the same way."""
-LEEWAY: Final = 0.006
-"""Seconds that the loop may be later still for a call, the less is refused the more of them: what comes at a bad moment can wait a little.
-
-Without that a worker refuses a fifth of a load that it can carry, because calls do not come evenly, and the overload never ends.
-"""
-LITTLE: Final = 0.3
-"""Where a greater share is refused nothing waits so: enough comes at good moments."""
+ALLOWANCE: Final = 0.01
+"""Seconds of work at most for which there was time before, while less was begun, that may begin at once: requests do not come evenly."""
+LATEST: Final = 0.004
+"""Seconds that the loop may be late for that: with more all wait longer, and no more is done where others answer at once."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
@@ -113,7 +113,8 @@ class Shedder:
 
     `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
     have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work, `waiting` how many
-    requests have not begun yet, and for how many seconds the first of them has waited. `few` SDK calls may be in hand in any case.
+    requests have not begun yet, and for how many seconds the first of them has waited. `few` SDK calls may be in hand in any case. `spent`
+    tells how many seconds of the processor's time have been spent so far.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Shedder:
         waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
         few: int = FEW,
         now: Callable[[], float] = monotonic,
+        spent: Callable[[], float] = process_time,
     ) -> None:
         self._log = log
         self._loop = loop
@@ -136,6 +138,7 @@ class Shedder:
         self._waiting = waiting
         self._few: dict[Work, float] = {"sdk": few * _COSTS["sdk"], "api": FEW_REQUESTS * _COSTS["api"]}
         self._now = now
+        self._spent = spent
         self._due: float | None = None
         self._asked = 0  # since the last look
         self._late = 0.0
@@ -149,13 +152,15 @@ class Shedder:
         self._doubts = 1  # such terms that are to pass before it is tried whether it goes on without refusals
         self._tried_at = -inf  # when that was tried last
         self._refusals = 0.0  # lately, as the work done
-        self._busy = 0.0  # seconds in which that was done
+        self._busy = 0.0  # seconds of the processor's time which that took
         self._unit = 0.0  # seconds that a unit of the costs takes
-        self._leeway = 0.0  # seconds
+        self._spent_before_look = spent()
+        self._allowance = 0.0  # seconds of work that may be begun beyond what is always taken
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refused_before_turn = self._refused_before_look = 0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
-        self._passed = 0.0  # those that were told since the last look that they may begin, and have not yet
+        self._passed = 0.0  # units that were told that they may begin, since the look before the last, and have not yet
+        self._passed_since_look = 0.0
         self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
@@ -174,12 +179,14 @@ class Shedder:
             return False
         self._take_place(work)
         self._passed += _COSTS[work]
+        self._passed_since_look += _COSTS[work]
         return True
 
     def refuse(self) -> None:
         """Take that a request was refused because the loop is late."""
         self._asked += 1
         self._refused += 1
+        self._allowance -= _REFUSAL * self._unit
 
     def hold(self, work: Work) -> float:
         """Return for how many seconds a client that was just refused such work is not to be heard, 0 for not at all: it may ask at once.
@@ -240,11 +247,13 @@ class Shedder:
 
     def _take_place(self, work: Work) -> None:
         self._asked += 1
-        self._begun += _COSTS[work] * self._unit
+        self._begun += (takes := _COSTS[work] * self._unit)
+        self._allowance -= takes
 
     def _has_place(self, work: Work) -> bool:
         turn = self._loop.time()
         if turn != self._turn:
+            self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
             self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
         waiting, waited = self._waiting()
         if self._in_hand + self._passed + waiting < self._few[work] or not self._asked:
@@ -253,8 +262,10 @@ class Shedder:
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
         if self._done[work] < _SHARE * sum(self._done.values()):
-            return late <= limit * _PATIENCE
-        return late <= (limit + self._leeway if work == "sdk" else REQUESTS * self._unit)
+            return late <= limit * _PATIENCE or (late <= LATEST * _PATIENCE and self._allowance > -ALLOWANCE)
+        if work == "api":
+            limit = REQUESTS * self._unit
+        return late <= limit or (late <= LATEST and self._allowance > 0)
 
     def _refusing(self, refused_before: int) -> float:
         """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
@@ -278,8 +289,8 @@ class Shedder:
         waiting, waited = self._waiting()
         late = min(max(self._late, self._queued(), waited), COUNTED) if self._in_hand + waiting >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
-        self._passed = 0.0
-        self._measure(passed, is_busy=self.is_shedding or late > 0)
+        self._passed, self._passed_since_look = min(self._passed, self._passed_since_look), 0.0
+        self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:
             self._asked_in_term += self._asked
@@ -288,17 +299,16 @@ class Shedder:
         else:
             self._due = None
 
-    def _measure(self, passed: float, *, is_busy: bool) -> None:
+    def _measure(self, passed: float) -> None:
         """Keep what was done and refused lately, and how long it took."""
-        fades = exp(-passed / _REMEMBERED)
+        fades, spent = exp(-passed / _REMEMBERED), self._spent()
         for work in self._done:
             self._done[work] *= fades
         self._refusals = self._refusals * fades + self._refused - self._refused_before_look
         self._refused_before_look = self._refused
-        self._busy = self._busy * fades + (passed if is_busy else 0.0)
+        self._busy = self._busy * fades + spent - self._spent_before_look
+        self._spent_before_look = spent
         self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
-        begun = sum(map(self.lately, self._done))
-        self._leeway = LEEWAY * max(0.0, 1 - self._refusals / max(1.0, self._refusals + begun) / LITTLE)
 
     def _switch(self, now: float) -> None:
         if not self.is_shedding:

@@ -1,6 +1,7 @@
 """A shedder on a clock of the test's, beside a loop that is as late as the test says."""
 
 from collections.abc import Callable
+from math import inf
 
 from structlog.testing import CapturingLogger
 
@@ -35,11 +36,13 @@ class Loop:
 
 
 class Rig:
-    def __init__(self, *, few: int = FEW) -> None:
+    def __init__(self, *, few: int = FEW, has_allowance: bool = False) -> None:
+        self.has_allowance = has_allowance  # else as much was begun as the loop has time for, whenever it is asked
         self.loop = Loop()
         self.room = 1000
         self.clients = 5 * CROWD + 1  # a crowd whatever they ask for
         self.queued = 0.0
+        self.idle = 0.0  # seconds in which the loop had nothing to do
         self.waiting = (0, 0.0)
         self.log = CapturingLogger()
         self.shedder = Shedder(
@@ -51,6 +54,7 @@ class Rig:
             waiting=lambda: self.waiting,
             few=few,
             now=lambda: self.loop.now,
+            spent=lambda: self.loop.now - self.idle,
         )
 
     def active(self, seconds: float) -> int:
@@ -58,6 +62,8 @@ class Rig:
         return self.clients
 
     def refusal(self, work: Work = "sdk", size: int = 0) -> str | None:
+        if not self.has_allowance:
+            self.shedder._allowance = -inf
         try:
             self.shedder.begin(work, size)
         except GatewayError as error:
@@ -89,7 +95,7 @@ class Rig:
 
     def limit(self) -> float:
         """Return how late the loop may be for a call now, while work is refused."""
-        return max(SHORT, CALLS * 5 * self.shedder._unit) + self.shedder._leeway
+        return max(SHORT, CALLS * 5 * self.shedder._unit)
 
     def look(self, late: float, work: Work = "sdk") -> None:
         """Let the loop be late, and the first request come since then: it is taken in any case."""

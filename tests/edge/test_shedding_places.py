@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.edge.shedding import (
+    ALLOWANCE,
     BRIEF,
     CALLS,
     CROWD,
@@ -10,10 +11,8 @@ from gateway.edge.shedding import (
     FEW_REQUESTS,
     HELD,
     LATE,
-    LEEWAY,
-    LITTLE,
+    LATEST,
     LONG,
-    OVER,
     PERIOD,
     REFUSING,
     REQUESTS,
@@ -32,7 +31,7 @@ def rig() -> Rig:
 def test_while_requests_wait_none_is_added(rig: Rig) -> None:
     rig.overload("api")
     for waited, taken in ((LONG, False), (0.0, True)):
-        rig.waiting = (FEW * 5, waited)
+        rig.waiting = (FEW_REQUESTS, waited)
         rig.done()
         rig.look(0, "api")
         assert (rig.refusal("api") is None) is taken
@@ -77,25 +76,61 @@ def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> 
     assert rig.shedder.is_shedding
 
 
-@pytest.mark.parametrize("share", [2 * OVER, LITTLE / 2, LITTLE, 0.9])
-def test_the_less_is_refused_the_later_the_loop_may_be_for_a_call(rig: Rig, share: float) -> None:
-    rig.overload()
-    begun = refused = 0
-    for _ in range(3000):
-        rig.loop.look(0)
-        taken = [rig.refusal() for _ in range(4)].count(None)
-        rig.done(taken)
-        begun += taken
-        while refused < begun * share / (1 - share):
-            rig.shedder.refuse()
-            refused += 1
-    leeway = LEEWAY * max(0.0, 1 - share / LITTLE)
-    assert rig.shedder._leeway == pytest.approx(leeway, abs=LEEWAY / 10)
-    call = 5 * rig.shedder._unit  # the first, which is taken in any case
-    allowed = max(SHORT, CALLS * call) + leeway
-    for late, taken in ((allowed - 1.4 * call, True), (allowed - 0.6 * call, False)):
-        rig.look(late)
-        assert (rig.refusal() is None) is taken
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_where_less_was_begun_than_there_was_time_for_the_loop_may_be_later(work: Work) -> None:
+    rig = Rig(has_allowance=True)
+    rig.overload(work)
+    one = COSTS[work] * rig.shedder._unit  # the first, which is taken in any case
+    for late, taken in ((LATEST - 1.2 * one, True), (LATEST - 0.8 * one, False)):
+        rig.look(late, work)
+        assert (rig.refusal(work) is None) is taken
+
+
+UNIT = 0.00005
+
+
+@pytest.fixture
+def late_rig() -> Rig:
+    """A rig in an overload of API requests, too late for more but for what there was time for: a moment in which nothing came."""
+    rig = Rig(has_allowance=True)
+    rig.overload("api")
+    rig.loop.look(0.3)
+    rig.loop.look(LATEST / 2)
+    rig.shedder._unit = UNIT
+    assert rig.refusal("api") is None, "the first is taken in any case"
+    return rig
+
+
+def taken_in(rig: Rig, seconds: float, each_turn: int) -> int:
+    """Let turns of a millisecond pass in which so many requests come; return how many are taken."""
+    taken = 0
+    for _ in range(round(seconds / 0.001)):
+        rig.loop.turn = rig.loop.now = rig.loop.now + 0.001
+        taken += [rig.refusal("api") for _ in range(each_turn)].count(None)
+    return taken
+
+
+def test_as_much_begins_as_there_is_time_for_refusals_included(late_rig: Rig) -> None:
+    seconds = 0.2
+    asked = round(1.5 * seconds / UNIT)
+    taken = taken_in(late_rig, seconds, round(asked * 0.001 / seconds))
+    spent = (taken + (asked - taken) * REFUSAL * COSTS["sdk"]) * UNIT
+    assert spent == pytest.approx(seconds + ALLOWANCE, rel=0.01)
+
+
+def test_what_was_begun_beyond_that_is_soon_forgotten(late_rig: Rig) -> None:
+    for _ in range(20000):
+        late_rig.shedder.refuse()
+    taken_in(late_rig, ALLOWANCE, 0)
+    assert taken_in(late_rig, 2 * ALLOWANCE, 10) > 0
+
+
+def test_a_kind_of_work_that_has_not_had_its_share_begins_in_the_time_of_the_other(late_rig: Rig) -> None:
+    taken_in(late_rig, 5 * ALLOWANCE, 30)
+    assert late_rig.refusal("api") == LATE
+    late_rig.shedder._late = 2.5 * LATEST
+    begun = [late_rig.refusal("sdk") for _ in range(100)].count(None)
+    assert 0.3 * ALLOWANCE < begun * COSTS["sdk"] * UNIT < 1.1 * ALLOWANCE
 
 
 def test_requests_of_the_api_begin_only_while_the_loop_is_hardly_late(rig: Rig) -> None:
@@ -183,6 +218,11 @@ def test_what_may_begin_is_forgotten_if_it_does_not(rig: Rig) -> None:
     rig.overload()
     rig.loop.look(0)
     assert rig.shedder.passes("sdk")
+    rig.loop.look(LONG)  # which may come before it has begun
+    assert [rig.refusal() is None for _ in range(3)] == [True, True, False]
+    rig.loop.look(0)
+    assert rig.shedder.passes("sdk")
+    rig.loop.look(LONG)
     rig.loop.look(LONG)
     assert [rig.refusal() is None for _ in range(2)] == [True, False]
 
