@@ -43,8 +43,6 @@ FEW_REQUESTS: Final = 36
 """So many API requests, or what costs as much, in the same way."""
 ALLOWANCE: Final = 0.01
 """Seconds of work at most for which there was time before, while less was begun, that may begin at once: requests do not come evenly."""
-LATEST: Final = 0.004
-"""Seconds that the loop may be late for that: with more all wait longer, and no more is done where others answer at once."""
 TERM: Final = 1.0
 """Seconds after which it is looked whether the overload is over."""
 OVER: Final = 0.02
@@ -76,6 +74,9 @@ Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
 _REFUSAL: Final = 0.25  # beside these
+LATEST: Final[dict[Work, float]] = {"sdk": 0.004, "api": 0.003}
+"""Seconds that the loop may be late for what there is an ALLOWANCE for: with more all wait longer, and no more is done where others answer
+at once; with less, where they take their time, a fifth of what can be done is not."""
 REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.65}
 """So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
 
@@ -262,10 +263,10 @@ class Shedder:
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
         if self._done[work] < _SHARE * sum(self._done.values()):
-            return late <= limit * _PATIENCE or (late <= LATEST * _PATIENCE and self._allowance > -ALLOWANCE)
+            return late <= limit * _PATIENCE or (late <= LATEST[work] * _PATIENCE and self._allowance > -ALLOWANCE)
         if work == "api":
             limit = REQUESTS * self._unit
-        return late <= limit or (late <= LATEST and self._allowance > 0)
+        return late <= limit or (late <= LATEST[work] and self._allowance > 0)
 
     def _refusing(self, refused_before: int) -> float:
         """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""

@@ -22,6 +22,9 @@ from gateway.edge.shedding import (
 )
 from tests.edge.shedder import COSTS, REFUSAL, Rig
 
+UNIT = 0.00005
+"""Seconds that an API request takes, where the test says so."""
+
 
 @pytest.fixture
 def rig() -> Rig:
@@ -80,13 +83,12 @@ def test_while_it_refuses_work_begins_whenever_the_loop_is_in_time(rig: Rig) -> 
 def test_where_less_was_begun_than_there_was_time_for_the_loop_may_be_later(work: Work) -> None:
     rig = Rig(has_allowance=True)
     rig.overload(work)
-    one = COSTS[work] * rig.shedder._unit  # the first, which is taken in any case
-    for late, taken in ((LATEST - 1.2 * one, True), (LATEST - 0.8 * one, False)):
-        rig.look(late, work)
+    one = COSTS[work] * UNIT  # the first, which is taken in any case
+    for late, taken in ((LATEST[work] - 1.2 * one, True), (LATEST[work] - 0.8 * one, False)):
+        rig.loop.look(late)
+        rig.shedder._unit = UNIT
+        rig.refusal(work)
         assert (rig.refusal(work) is None) is taken
-
-
-UNIT = 0.00005
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def late_rig() -> Rig:
     rig = Rig(has_allowance=True)
     rig.overload("api")
     rig.loop.look(0.3)
-    rig.loop.look(LATEST / 2)
+    rig.loop.look(LATEST["api"] / 2)
     rig.shedder._unit = UNIT
     assert rig.refusal("api") is None, "the first is taken in any case"
     return rig
@@ -128,7 +130,7 @@ def test_what_was_begun_beyond_that_is_soon_forgotten(late_rig: Rig) -> None:
 def test_a_kind_of_work_that_has_not_had_its_share_begins_in_the_time_of_the_other(late_rig: Rig) -> None:
     taken_in(late_rig, 5 * ALLOWANCE, 30)
     assert late_rig.refusal("api") == LATE
-    late_rig.shedder._late = 2.5 * LATEST
+    late_rig.shedder._late = 2.5 * LATEST["sdk"]
     begun = [late_rig.refusal("sdk") for _ in range(100)].count(None)
     assert 0.3 * ALLOWANCE < begun * COSTS["sdk"] * UNIT < 1.1 * ALLOWANCE
 
