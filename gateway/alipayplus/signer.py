@@ -10,7 +10,7 @@ makes one signature at least, so that calls keep their half.
 
 Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three, and so do two. Then
 all is signed on the loop: eight at once as long as there are so many, and what is left of these in the next go, with those that come
-meanwhile. While more calls come than can be served, and there are no others, eight are waited for, without a turn of the loop for that.
+meanwhile. While more calls come than can be served, and there are no others, eight are waited for, without turning the loop meanwhile.
 """
 
 import asyncio

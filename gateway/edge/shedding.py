@@ -206,6 +206,7 @@ class Shedder:
         What was promised room for its body has it until `end`, beside what it uses already.
         """
         if self._due is None:
+            self._spent_before_look = self._spent()  # what was spent while no requests came is not theirs
             self._wait()
         cost, held = _COSTS[work], size * COPIES
         if not self._has_room(self._promised + held):

@@ -120,6 +120,17 @@ def test_as_much_begins_as_there_is_time_for_refusals_included(late_rig: Rig) ->
     assert spent == pytest.approx(seconds + ALLOWANCE, rel=0.01)
 
 
+def test_what_is_spent_while_no_requests_come_is_not_theirs(rig: Rig) -> None:
+    for _ in range(2):
+        rig.turns(50, 0)
+        unit = rig.shedder._unit
+        rig.loop.look(0)
+        assert rig.loop.timer is None
+        rig.idle -= 100  # a long night's work
+    rig.turns(1, 0)
+    assert rig.shedder._unit == pytest.approx(unit, rel=0.1)
+
+
 def test_what_was_begun_beyond_that_is_soon_forgotten(late_rig: Rig) -> None:
     for _ in range(20000):
         late_rig.shedder.refuse()
