@@ -160,8 +160,8 @@ class Shedder:
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refused_before_turn = self._refused_before_look = 0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
-        self._passed = 0.0  # units that were told that they may begin, since the look before the last, and have not yet
-        self._passed_since_look = 0.0
+        self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that were told that they may begin, and have not yet
+        self._calls_since_look = 0.0  # of these
         self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
@@ -179,8 +179,9 @@ class Shedder:
             self._full[work] = self._turn, self._in_hand
             return False
         self._take_place(work)
-        self._passed += _COSTS[work]
-        self._passed_since_look += _COSTS[work]
+        self._passed[work] += _COSTS[work]
+        if work == "sdk":
+            self._calls_since_look += _COSTS[work]
         return True
 
     def refuse(self) -> None:
@@ -215,8 +216,8 @@ class Shedder:
             raise GatewayError("OVERLOADED", "memory is nearly used up")
         if not self.is_shedding:
             self._asked += 1
-        elif self._passed >= cost:
-            self._passed -= cost
+        elif self._passed[work] >= cost:
+            self._passed[work] -= cost
         elif self._has_place(work):
             self._take_place(work)
         else:
@@ -258,7 +259,7 @@ class Shedder:
             self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
             self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
         waiting, waited = self._waiting()
-        if self._in_hand + self._passed + waiting < self._few[work] or not self._asked:
+        if self._in_hand + sum(self._passed.values()) + waiting < self._few[work] or not self._asked:
             return True
         lasted = self._now() - turn - self._refusing(self._refused_before_turn)
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
@@ -291,7 +292,9 @@ class Shedder:
         waiting, waited = self._waiting()
         late = min(max(self._late, self._queued(), waited), COUNTED) if self._in_hand + waiting >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
-        self._passed, self._passed_since_look = min(self._passed, self._passed_since_look), 0.0
+        # A call keeps its place until the look after the next, since to refuse it then costs much; an API request is asked for again.
+        self._passed = {"sdk": min(self._passed["sdk"], self._calls_since_look), "api": 0.0}
+        self._calls_since_look = 0.0
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

@@ -240,6 +240,28 @@ def test_what_may_begin_is_forgotten_if_it_does_not(rig: Rig) -> None:
     assert [rig.refusal() is None for _ in range(2)] == [True, False]
 
 
+def test_an_api_request_that_may_begin_is_asked_for_again_after_a_look(rig: Rig) -> None:
+    rig.overload("api")
+    rig.loop.look(0)
+    assert rig.shedder.passes("api")
+    rig.loop.now += LONG
+    assert [rig.refusal("api") for _ in range(2)] == [None, LATE]
+    rig.loop.look(0)
+    assert rig.shedder.passes("api")
+    rig.loop.look(LONG)
+    assert [rig.refusal("api") for _ in range(2)] == [None, LATE]  # the first after a look is taken in any case
+
+
+def test_a_place_is_for_the_kind_that_was_told_of_it(rig: Rig) -> None:
+    rig.overload("api")
+    rig.loop.look(0)
+    passed = [rig.shedder.passes("sdk") for _ in range(4)].count(True)
+    assert passed
+    rig.loop.now += LONG
+    assert rig.refusal("api") == LATE
+    assert [rig.refusal() for _ in range(passed)] == [None] * passed
+
+
 def test_where_one_found_no_place_none_does_in_that_turn_until_one_in_hand_has_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.overload()
     rig.look(LONG)
