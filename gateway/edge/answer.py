@@ -139,24 +139,24 @@ def failure_answer(error: GatewayError, request_id: str, *, close: bool = False)
     return Answer(failure.http_status, body, request_id, headers=headers, close=close)
 
 
-def overloaded_answer(request_id: str) -> tuple[bytes, int]:
-    """Return the whole answer OVERLOADED and the size of its body, for a request of HTTP/1.1 on a connection that goes on.
+def overloaded_answer(request_id: str, *, close: bool) -> tuple[bytes, int]:
+    """Return the whole answer OVERLOADED and the size of its body, for a connection that ends with it, or a request of HTTP/1.1.
 
     All but the id has been written once in this second, if it is one of the gateway's own.
     """
     if len(request_id) != len(_AN_ID):
-        return _overloaded(request_id)
-    between, size = _around_an_id(int(time()))
+        return _overloaded(request_id, close=close)
+    between, size = _around_an_id(int(time()), close=close)
     return request_id.encode("ascii").join(between), size
 
 
-@lru_cache(maxsize=2)
-def _around_an_id(_second: int) -> tuple[list[bytes], int]:
-    answer, size = _overloaded(_AN_ID)
+@lru_cache(maxsize=4)
+def _around_an_id(_second: int, *, close: bool) -> tuple[list[bytes], int]:
+    answer, size = _overloaded(_AN_ID, close=close)
     return answer.split(_AN_ID.encode("ascii")), size
 
 
-def _overloaded(request_id: str) -> tuple[bytes, int]:
+def _overloaded(request_id: str, *, close: bool) -> tuple[bytes, int]:
     answer = failure_answer(GatewayError("OVERLOADED", ""), request_id)
-    answer.keep_alive = True
+    answer.keep_alive = not close
     return answer.whole(), len(answer.body)

@@ -12,7 +12,7 @@ import select
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
@@ -41,6 +41,16 @@ PIPELINED: Final = 32
 """So many requests may wait on a connection; when half of them are done, more are read."""
 
 
+class Sender(Protocol):
+    """Where a request has come from: a connection, or one that `is_new`, and not opened yet."""
+
+    client: str
+    subject: str | None
+    is_secure: bool
+    is_new: bool
+    heard_at: float
+
+
 class Connection(BaseProtocol):
     """One client's connection: bounds the head of each request in size and time, and renders what the parser refuses.
 
@@ -52,12 +62,12 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_come", "_edge", "_ends", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall", "_task",
-        "_thrown_away", "_waiter",
-        "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "subject", "waited",
+        "_come", "_edge", "_ends", "_first", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall",
+        "_task", "_thrown_away", "_waiter",
+        "client", "heard_at", "is_asked", "is_last", "is_new", "is_secure", "is_slow", "on_lost", "subject", "waited",
     )  # fmt: skip
 
-    def __init__(self, edge: "EdgeServer", client: str | None = None) -> None:
+    def __init__(self, edge: "EdgeServer", client: str | None = None, first: bytes = b"") -> None:
         loop = asyncio.get_running_loop()
         limit = edge.limits.header_size
         parser = HttpRequestParser(
@@ -83,6 +93,7 @@ class Connection(BaseProtocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._come = b""  # what has come for the next request and is put off
+        self._first = first  # what had come before the connection was made
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
         self.is_last = False
         self.is_asked = False
@@ -90,7 +101,7 @@ class Connection(BaseProtocol):
         self.on_lost: Callable[[], None] | None = None
         self.client = unmapped(client) if client else UNIX
         self.subject: str | None = None
-        self.is_secure = False
+        self.is_new = self.is_secure = False
         self.heard_at = self.waited = 0.0
 
     @property
@@ -254,6 +265,9 @@ class Connection(BaseProtocol):
         self.is_secure = transport.get_extra_info("sslcontext") is not None
         self._edge.opened(self)
         self._task = self._loop.create_task(self._serve())
+        if self._first:
+            self.heard_at, first, self._first = self._loop.time(), self._first, b""
+            self._read(first)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come. While work is refused, what begins a request is put off, to be read together with that of others."""
@@ -327,7 +341,9 @@ class Connection(BaseProtocol):
         if refusal is None:
             return False
         self._edge.write_soon(transport, refusal)
-        if refusal.held:
+        if refusal.is_last:
+            self._ends = True
+        elif refusal.held:
             self._edge.hold(self, refusal.held)
         return True
 

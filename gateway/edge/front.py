@@ -10,14 +10,13 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from aiohttp import HttpVersion11
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from gateway.edge import forwarded, target
 from gateway.edge.answer import Answer, Reply, failure_answer, overloaded_answer
 from gateway.edge.body import DISCARD_BYTES, ClientLeft, discard_body
-from gateway.edge.connection import SLOW_READER, UNIX, Connection
+from gateway.edge.connection import SLOW_READER, UNIX, Sender
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, SHUTDOWN, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
 from gateway.edge.malformed import UnknownMethod
@@ -96,7 +95,7 @@ class Front:
         self.idle = asyncio.Event()
         self.idle.set()
 
-    def refuse(self, connection: Connection, data: bytes) -> Refusal | None:
+    def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
         """While work is refused, refuse at once what a client has sent, if it is one whole request and nothing else can be said of it.
 
         Return the answer to be written, and for how many seconds the client is not to be heard then.
@@ -110,15 +109,15 @@ class Front:
             return None
         is_sdk = data.startswith(self._sdk_line)
         work: Work = "sdk" if is_sdk else "api"
-        if shedder.passes(work):
+        if shedder.passes(work, is_new=sender.is_new):
             return None
         request = plain_request(data, self._header_size)
         if request is None:
             return None
-        exchange = self._recorder.begin(request.method, connection.client, subject=connection.subject, version=HttpVersion11)
-        exchange.started = connection.heard_at
+        exchange = self._recorder.begin(request.method, sender.client, subject=sender.subject, version=request.version)
+        exchange.started = sender.heard_at
         if self._trusted:
-            self._meet(request.raw_headers, connection, exchange, request.host)
+            self._meet(request.raw_headers, sender, exchange, request.host)
         if is_sdk:
             if not self._takes_sdk(request.content_type, request.size):
                 return None
@@ -126,10 +125,11 @@ class Front:
         elif not self._is_of_api(request, exchange):
             return None
         shedder.refuse()
-        answer, exchange.bytes_out = overloaded_answer(exchange.request_id)
+        answer, exchange.bytes_out = overloaded_answer(exchange.request_id, close=request.is_last)
         exchange.bytes_in = request.size
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
-        return Refusal(answer, 0.0 if self._is_shared(connection) else shedder.hold(work), exchange)
+        held = shedder.hold(work) if request.is_last or not self._is_shared(sender) else 0.0
+        return Refusal(answer, held, request.is_last, exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
@@ -219,10 +219,10 @@ class Front:
         exchange.route = match.label
         return match
 
-    def _meet(self, fields: Fields, connection: Connection, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
+    def _meet(self, fields: Fields, sender: Sender, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
         """Learn who is calling."""
         headers = forwarded.claims(fields) if self._trusted else ()
-        scheme = "https" if connection.is_secure else "http"
+        scheme = "https" if sender.is_secure else "http"
         peer = None if exchange.client == UNIX else exchange.client
         caller = forwarded.caller(headers, self._trusted, peer=peer, scheme=scheme, host=host)
         exchange.client = caller.address or UNIX
@@ -239,9 +239,9 @@ class Front:
         exchange.parent_id, exchange.tracestate = trace.parent_id, trace.tracestate
         return caller, trace
 
-    def _is_shared(self, connection: Connection) -> bool:
+    def _is_shared(self, sender: Sender) -> bool:
         """Tell whether a connection is a proxy's, which sends the requests of many on it."""
-        return connection.client == UNIX or self._trusted.trusts(connection.client)
+        return sender.client == UNIX or self._trusted.trusts(sender.client)
 
     def _is_draining(self) -> bool:
         return self.draining

@@ -8,11 +8,12 @@ A1 to A4).
 import re
 from typing import Final
 
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 from msgspec import Struct
 
 from gateway.edge.strictness import END_OF_HEAD
 
-_LINE: Final = re.compile(rb"(DELETE|GET|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.1\r\n")
+_LINE: Final = re.compile(rb"(DELETE|GET|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.([01])\r\n")
 # All fields, in lower case. Those that say where a request ends or goes, or that it is none of the usual ones, have to be as they are here,
 # and so have those that the parser does not take, or not twice.
 # What follows one another never takes the same characters, so that time grows with the length only, whatever is sent.
@@ -20,7 +21,7 @@ _FIELDS: Final = re.compile(
     rb"(?:host:[\t ]*([a-z0-9._-]+(?::[0-9]{1,5})?)\r\n"
     rb"|content-length:[\t ]*([0-9]+)\r\n"
     rb"|content-type: ?((?:[!-~][\t -~]*)?)\r\n"
-    rb"|connection:[\t ]*keep-alive\r\n"
+    rb"|connection:[\t ]*(keep-alive|close)\r\n"
     rb"|(?!(?:host|content-[a-z]+|transfer-encoding|(?:proxy-)?connection|upgrade|expect|etag|max-forwards|server|sec-websocket-key1):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]+:[\t -~]*\r\n){1,64}\r\n"
 )
@@ -28,13 +29,15 @@ _FIELD: Final = re.compile(rb"\n([^:\r\n]+):([^\r]*)")
 
 
 class PlainRequest(Struct, frozen=True, eq=False, gc=False):
-    """A whole request of HTTP/1.1 behind which another may follow.
+    """A whole request of HTTP/1.0 or 1.1. Behind it another may follow, unless it `is_last`.
 
     `host` and `content_type` are in lower case, the latter empty if there is none; the body has `size` bytes.
     """
 
     method: str
     raw_path: str
+    version: HttpVersion
+    is_last: bool
     host: str
     content_type: str
     size: int
@@ -56,10 +59,13 @@ def plain_request(data: bytes, header_size: int) -> PlainRequest | None:
     fields = _FIELDS.fullmatch(head, line.end())
     if fields is None or head.count(b"\nhost:") != 1 or head.count(b"\ncontent-length:") > 1:
         return None
-    if head.count(b"\ncontent-type:") > 1 or head.count(b"\nuser-agent:") > 1:
+    if head.count(b"\ncontent-type:") > 1 or head.count(b"\nuser-agent:") > 1 or head.count(b"\nconnection:") > 1:
         return None
-    host, length, content_type = fields.groups(b"")
+    host, length, content_type, connection = fields.groups(b"")
     if (length or b"0") != b"%d" % size or content_type.endswith((b" ", b"\t")):
         return None
-    method, target = line.groups()
-    return PlainRequest(method.decode(), target.decode(), host.decode(), content_type.decode(), size, data[:end])
+    method, target, minor = line.groups()
+    version, is_last = (HttpVersion11, connection == b"close") if minor == b"1" else (HttpVersion10, connection != b"keep-alive")
+    if version is HttpVersion10 and not is_last:
+        return None
+    return PlainRequest(method.decode(), target.decode(), version, is_last, host.decode(), content_type.decode(), size, data[:end])

@@ -13,7 +13,7 @@ from aiohttp import http_parser
 from msgspec import Struct
 
 from gateway.edge.answer import Reply
-from gateway.edge.connection import Connection
+from gateway.edge.connection import Connection, Sender
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
@@ -31,15 +31,19 @@ less each. With four milliseconds no more is done, and all wait longer.
 
 
 class Refusal(Struct, frozen=True, eq=False):
-    """A request that was refused at once: what its client gets, for how many seconds that is not to be heard then, and the record."""
+    """A request that was refused at once: what its client gets, for how many seconds that is not to be heard then, and the record.
+
+    Where the connection ends with it (`is_last`), it is new clients that are not to be heard for so long.
+    """
 
     answer: bytes
     held: float
+    is_last: bool
     exchange: Exchange
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
-Refuse = Callable[[Connection, bytes], Refusal | None]
+Refuse = Callable[[Sender, bytes], Refusal | None]
 
 
 class ParserMissing(RuntimeError):
@@ -112,9 +116,12 @@ class EdgeServer:
         """Return the protocol of a new connection."""
         return self.receiver(None)
 
-    def receiver(self, client: str | None) -> Receiver:
-        """Return the protocol of a new connection; `client` is the client's address if it is not the peer's (PROXY protocol)."""
-        return Receiver(Connection(self, client))
+    def receiver(self, client: str | None, first: bytes = b"") -> Receiver:
+        """Return the protocol of a new connection; `client` is the client's address if it is not the peer's (PROXY protocol).
+
+        `first` is what has been read of it, which is not refused at once any more.
+        """
+        return Receiver(Connection(self, client, first))
 
     @property
     def is_shedding(self) -> bool:
@@ -146,6 +153,8 @@ class EdgeServer:
         for transport, refusal in self._unwritten:
             if not transport.is_closing():
                 transport.write(refusal.answer)
+                if refusal.is_last:
+                    transport.close()
         self.recorder.record(*[refusal.exchange for _, refusal in self._unwritten])
         self._unwritten.clear()
 

@@ -161,7 +161,7 @@ class Shedder:
         self._refused_before_turn = self._refused_before_look = 0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
         self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that were told that they may begin, and have not yet
-        self._calls_since_look = 0.0  # of these
+        self._kept_since_look: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # of these
         self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
@@ -171,8 +171,12 @@ class Shedder:
         """Return what one kind of work is told of."""
         return Share(*(partial(method, work) for method in (self.begin, self.end, self.pause, self.resume)))
 
-    def passes(self, work: Work) -> bool:
-        """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`."""
+    def passes(self, work: Work, *, is_new: bool = False) -> bool:
+        """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`.
+
+        A call keeps its place until the look after the next, since to refuse it later costs much, and so does what comes on a connection
+        that `is_new` and has to be opened first; another API request until the next look.
+        """
         if self._full[work] == (self._loop.time(), self._in_hand):
             return False  # for the others of this turn, too
         if not self._has_place(work):
@@ -180,8 +184,8 @@ class Shedder:
             return False
         self._take_place(work)
         self._passed[work] += _COSTS[work]
-        if work == "sdk":
-            self._calls_since_look += _COSTS[work]
+        if is_new or work == "sdk":
+            self._kept_since_look[work] += _COSTS[work]
         return True
 
     def refuse(self) -> None:
@@ -292,9 +296,9 @@ class Shedder:
         waiting, waited = self._waiting()
         late = min(max(self._late, self._queued(), waited), COUNTED) if self._in_hand + waiting >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
-        # A call keeps its place until the look after the next, since to refuse it then costs much; an API request is asked for again.
-        self._passed = {"sdk": min(self._passed["sdk"], self._calls_since_look), "api": 0.0}
-        self._calls_since_look = 0.0
+        for kind, kept in self._kept_since_look.items():
+            self._passed[kind] = min(self._passed[kind], kept)
+            self._kept_since_look[kind] = 0.0
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

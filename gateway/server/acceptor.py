@@ -16,16 +16,21 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.edge.answer import failure_answer
 from gateway.edge.forwarded import TrustedProxies
-from gateway.edge.server import EdgeServer
+from gateway.edge.server import TOGETHER, EdgeServer
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
 from gateway.runtime import Runtime
 from gateway.server.admission import Admission
 from gateway.server.descriptors import Reserve, descriptor_limit
+from gateway.server.early import EarlyRefusals
 from gateway.server.sockets import BACKLOG
 
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
+MOST: Final = 256
+"""So many at most, where connections end as fast as they come: those of clients that connect for each request. What waits in the system's
+queue nobody sees, nor for how long; so it is to be empty before there is too much to do. Clients that come back all at once, and stay, are
+taken few by few, beside the work in hand."""
 RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
@@ -34,17 +39,22 @@ _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Admit(Protocol):
-    """Takes an accepted connection (`gateway.server.admission.Admission`)."""
+    """Takes an accepted connection (`gateway.server.admission.Admission`). `has_tls` says whether it has TLS."""
 
-    async def admit(self, sock: socket.socket, peer: str) -> bool:
-        """Open a connection and return True, or close it."""
+    has_tls: bool
+
+    def sends_header(self, peer: str) -> bool:
+        """Whether a PROXY header stands before all else on the connections of a peer."""
+
+    async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
+        """Open a connection, of which `first` has been read, and return True, or close it."""
 
 
 class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
     `open` is how many it holds, those that are being opened included; `refusal` gives what a client gets for whose connection there is no
-    descriptor. Every connection of `edge` must come from here.
+    descriptor. Every connection of `edge` must come from here. Those with TLS are always taken few by few: each takes as long as a request.
     """
 
     def __init__(
@@ -66,6 +76,8 @@ class Acceptor:
         self._refusal = refusal
         self._again = again
         self._reserve = Reserve()
+        self._early = EarlyRefusals(edge, self._open)
+        self._ended = 0  # connections, since some were taken last
         self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
@@ -73,7 +85,7 @@ class Acceptor:
         self.open = 0
         self._is_started = False
         self._is_accepting = False
-        edge.on_closed = self._ended
+        edge.on_closed = self._closed
 
     def start(self) -> None:
         """Begin to accept, and to listen where nobody has yet. Raises OSError."""
@@ -93,7 +105,7 @@ class Acceptor:
 
     def take_waiting(self, sock: socket.socket) -> None:
         """Accept all that waits at one of the sockets, when nobody else is going to."""
-        while self._accept_one(sock):
+        while self._accept_one(sock, self._open):
             pass
 
     def close(self) -> None:
@@ -123,10 +135,37 @@ class Acceptor:
     def _accept(self, sock: socket.socket) -> None:
         if self.open >= self._limit:
             self._full()
-            return
-        for _ in range(min(BATCH, self._limit - self.open)):
-            if not self._accept_one(sock):
+        elif self._admission.has_tls:
+            self._accept_some(sock, BATCH, self._open)
+        elif self._edge.is_shedding:
+            self._accept_refusing()
+        else:
+            count, self._ended = min(BATCH + 2 * self._ended, MOST), 0
+            self._accept_some(sock, count, self._open)
+
+    def _accept_some(self, sock: socket.socket, count: int, take: Callable[[socket.socket, str], bool]) -> None:
+        """Accept so many connections, if as many wait."""
+        for _ in range(min(count, self._limit - self.open)):
+            if not self._accept_one(sock, take):
                 return
+
+    def _accept_refusing(self) -> None:
+        """Accept all that waits while work is refused, unless too much time goes into refusals, and look again in a moment."""
+        self._hold()
+        try:
+            for sock in self._sockets:
+                self._accept_some(sock, MOST, self._ask)
+            self._early.send()
+        finally:
+            if self._timer is None:
+                self._timer = self._loop.call_later(TOGETHER, self._ask_again)
+
+    def _ask(self, sock: socket.socket, peer: str) -> bool:
+        return self._open(sock, peer) if self._admission.sends_header(peer) else self._early.ask(sock, peer, self._loop.time())
+
+    def _ask_again(self) -> None:
+        self._stop_timer()
+        self._listen()
 
     def _full(self) -> None:
         """Let the rest wait until a connection ends; that there is one, the loop has just said, and is asked again after a while."""
@@ -135,7 +174,8 @@ class Acceptor:
         self._edge.metrics.rejected("connections").inc()
         self._log.warning("connections wait for others to end", connections=self._limit)
 
-    def _accept_one(self, sock: socket.socket) -> bool:
+    def _accept_one(self, sock: socket.socket, take: Callable[[socket.socket, str], bool]) -> bool:
+        """Accept a connection and have it taken; say whether to go on."""
         try:
             connection, address = sock.accept()
         except ConnectionAbortedError:  # the client did not wait
@@ -146,7 +186,10 @@ class Acceptor:
             self._failed(sock, error)
             return False
         connection.setblocking(False)
-        task = self._loop.create_task(self._admission.admit(connection, str(address[0]) if isinstance(address, tuple) else ""))
+        return take(connection, str(address[0]) if isinstance(address, tuple) else "")
+
+    def _open(self, connection: socket.socket, peer: str, first: bytes = b"") -> bool:
+        task = self._loop.create_task(self._admission.admit(connection, peer, first))
         self._opening.add(task)
         task.add_done_callback(self._opened)
         self.open += 1
@@ -158,10 +201,11 @@ class Acceptor:
         if error is not None:
             self._log.error("a connection could not be opened", exc_info=error)
         if task.cancelled() or error is not None or not task.result():
-            self._ended()
+            self._closed()
 
-    def _ended(self) -> None:
+    def _closed(self) -> None:
         self.open -= 1
+        self._ended += 1
         self._go_on()
 
     def _failed(self, sock: socket.socket, error: OSError) -> None:

@@ -17,7 +17,7 @@ from gateway.server.secure import HANDSHAKE_TIMEOUT, secure
 
 
 class Admission:
-    """Brings connections to the edge server. `proxies` are those that must send a PROXY header; None: nobody may."""
+    """Brings connections to the edge server, with TLS if it `has_tls`. `proxies` must send a PROXY header; None: nobody may."""
 
     def __init__(
         self,
@@ -31,13 +31,18 @@ class Admission:
         self._edge = edge
         self._log = log
         self._tls = tls
+        self.has_tls = tls is not None
         self._proxies = proxies
         self._timeout = timeout
 
-    async def admit(self, sock: socket.socket, peer: str) -> bool:
+    def sends_header(self, peer: str) -> bool:
+        """Whether a PROXY header stands before all else on the connections of a peer."""
+        return self._proxies is not None and self._proxies.trusts(peer)
+
+    async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
         """Give a non-blocking connection to the edge server, or close it and return False. `peer` is its address, empty on a unix socket.
 
-        PROXY header and TLS handshake have `timeout` seconds each.
+        PROXY header and TLS handshake have `timeout` seconds each. Where there is neither, `first` is what has been read of HTTP already.
         """
         try:
             client = await self._client(sock, peer)
@@ -47,11 +52,11 @@ class Admission:
         except BaseException:
             sock.close()
             raise
-        return await self._open(sock, partial(self._edge.receiver, client), client or peer)
+        return await self._open(sock, partial(self._edge.receiver, client, first), client or peer)
 
     async def _client(self, sock: socket.socket, peer: str) -> str | None:
         """Return the client's address by the PROXY header; None if there is none, and where it is the peer itself."""
-        if self._proxies is None or not self._proxies.trusts(peer):
+        if not self.sends_header(peer):
             return None
         try:
             return await client_behind(sock, self._timeout)

@@ -49,7 +49,7 @@ def taken(data: bytes, loop: asyncio.AbstractEventLoop) -> PlainRequest | None:
     request, incoming = parsed(data, loop)
     check_framing(request)
     assert (plain.method, plain.raw_path, plain.raw_headers) == (request.method, request.raw_path, request.raw_headers)
-    assert (request.version, request.keep_alive, request.upgrade, request.chunked) == (HttpVersion11, True, False, False)
+    assert (request.version, request.keep_alive, request.upgrade, request.chunked) == (plain.version, not plain.is_last, False, False)
     assert (request.content.is_eof(), request.content.total_bytes) == (True, plain.size)
     assert request.headers.getall("Host") == [request.headers["Host"]]
     assert plain.host == request.headers["Host"].lower()
@@ -64,6 +64,7 @@ def taken(data: bytes, loop: asyncio.AbstractEventLoop) -> PlainRequest | None:
 def test_a_call_is_read_whole(loop: asyncio.AbstractEventLoop) -> None:
     plain = taken(CALL, loop)
     assert plain is not None
+    assert (plain.version, plain.is_last) == (HttpVersion11, False)
     assert (plain.method, plain.raw_path, plain.size) == ("POST", "/alipayplus/v1/sdkProxy", 3)
     assert (plain.host, plain.content_type) == ("wallet.example:8080", "application/json; charset=utf-8")
 
@@ -75,6 +76,9 @@ def test_a_call_is_read_whole(loop: asyncio.AbstractEventLoop) -> None:
         GET + b"Connection: Keep-Alive\r\nAccept: */*\r\nX-Empty:\r\n\r\n",
         GET + b'Cookie: a=b; c="d"\r\nX:\t tabs \t\r\nX: twice\r\n\r\n',
         GET.replace(b"GET", b"DELETE") + b"Content-Length: 0\r\n\r\n",
+        GET + b"Connection: Close\r\n\r\n",
+        GET.replace(b"/1.1", b"/1.0") + b"connection: close\r\n\r\n",
+        CALL.replace(b"/1.1", b"/1.0"),
         POST + b"\r\n",
         POST + b"Content-Length: 21\r\n\r\n" + b"\r\nX-Request-Id: abc\r\n",
         POST + b"X-Forwarded-For: 203.0.113.9\r\nContent-Length: 10\r\n\r\n\r\n\r\n\r\n0\r\n\r\n"[:-1],
@@ -97,7 +101,8 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
         b"\r\n" + CALL,
         CALL.replace(b"POST", b"HEAD"),
         CALL.replace(b"POST", b"PURGE"),
-        CALL.replace(b"/1.1", b"/1.0"),
+        CALL.replace(b"/1.1", b"/1.2"),
+        CALL.replace(b"/1.1", b"/2.0"),
         CALL.replace(b"/alipayplus", b"http://a/alipayplus"),
         CALL.replace(b": 3", b": 03"),
         CALL.replace(b": 3", b": 3 "),
@@ -105,7 +110,12 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
         CALL.replace(b"Wallet.example:8080", b""),
         CALL.replace(b"charset", b"\xe9"),
         CALL.replace(b"UTF-8", b"UTF-8 "),
-        *(GET + field + b"\r\n\r\n" for field in (b"Expect: 100-continue", b"Connection: close", b"Connection: x", b"Upgrade: websocket")),
+        *(
+            GET + field + b"\r\n\r\n"
+            for field in (b"Expect: 100-continue", b"Connection: close, x", b"Connection: x", b"Upgrade: websocket")
+        ),
+        *(GET + b"Connection: %b\r\nConnection: %b\r\n\r\n" % both for both in ((b"close", b"close"), (b"keep-alive", b"close"))),
+        GET.replace(b"/1.1", b"/1.0") + b"Connection: keep-alive\r\n\r\n",
         *(
             GET + field + b"\r\n\r\n"
             for field in (b"Proxy-Connection: close", b"Content-Encoding: br", b"Content-Type: a\r\nContent-Type: a")
@@ -155,7 +165,7 @@ def _changed(data: bytes, change: tuple[int, int, bytes]) -> bytes:
 
 
 @given(
-    start=st.sampled_from([GET, POST, CALL[:-7], GET.replace(b"Host: a\r\n", b"")]),
+    start=st.sampled_from([GET, POST, CALL[:-7], GET.replace(b"Host: a\r\n", b""), POST.replace(b"/1.1", b"/1.0")]),
     fields=st.lists(_FIELD, max_size=3),
     body=st.sampled_from([b"", b"abc", b"0\r\n\r\n", b"abcd", GET + b"\r\n"]),
     changes=st.lists(_CHANGE, max_size=2),

@@ -252,6 +252,19 @@ def test_an_api_request_that_may_begin_is_asked_for_again_after_a_look(rig: Rig)
     assert [rig.refusal("api") for _ in range(2)] == [None, LATE]  # the first after a look is taken in any case
 
 
+def test_an_api_request_whose_connection_is_opened_first_keeps_its_place_for_longer(rig: Rig) -> None:
+    rig.overload("api")
+    rig.loop.look(0)
+    assert rig.shedder.passes("api", is_new=True)
+    rig.loop.look(LONG)
+    assert [rig.refusal("api") for _ in range(3)] == [None, None, LATE]
+    rig.loop.look(0)
+    assert rig.shedder.passes("api", is_new=True)
+    rig.loop.look(LONG)
+    rig.loop.look(LONG)
+    assert [rig.refusal("api") for _ in range(2)] == [None, LATE]
+
+
 def test_a_place_is_for_the_kind_that_was_told_of_it(rig: Rig) -> None:
     rig.overload("api")
     rig.loop.look(0)

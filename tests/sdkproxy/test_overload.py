@@ -102,9 +102,11 @@ def _request(*fields: str, body: bytes = BODY, kind: str = "Content-Type: applic
     return f"{head}\r\n".encode() + body
 
 
-_LAST = _request("Connection: close")  # never refused at once
+_TWICE = ("Connection: keep-alive",) * 2
+"""What is not refused at once."""
+_LAST_TWICE = ("Connection: close",) * 2
 _VARYING = ("time", "request_id", "trace_id", "duration")
-_CHANGING = re.compile(rb"[0-9a-f]{32}|Date: [^\r]+|Connection: close\r\n")
+_CHANGING = re.compile(rb"[0-9a-f]{32}|Date: [^\r]+")
 
 
 def _lasting(line: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +152,7 @@ async def client(gateway: Any) -> AsyncIterator[_Client]:
 
 
 async def test_a_refusal_at_once_is_the_same_as_any_other(late: list[bool], gateway: Any, client: _Client) -> None:
-    at_once, usual = [await client.ask(request) for request in (_request(), _LAST)]
+    at_once, usual = [await client.ask(request) for request in (_request(), _request(*_TWICE))]
     assert late == [True, False]
     assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
     head, _, body = at_once.partition(b"\r\n\r\n")
@@ -168,6 +170,33 @@ async def test_a_refusal_at_once_is_the_same_as_any_other(late: list[bool], gate
     assert (first["reason"], first["bytes_in"], first["bytes_out"], first["request_id"]) == (LATE, len(BODY), len(body), request_id)
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_the_last_request_of_a_connection_is_refused_at_once_too_and_ends_it(late: list[bool], gateway: Any, version: bytes) -> None:
+    answers = []
+    for fields in (_LAST_TWICE[:1], _LAST_TWICE):
+        client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
+        answers.append(await client.ask(_request(*fields).replace(b"HTTP/1.1", version, 1)))
+        assert await client.end() == b""
+        client.leave()
+    assert late == [True, False]
+    assert _CHANGING.sub(b"", answers[0]) == _CHANGING.sub(b"", answers[1])
+    assert b"\r\nConnection: close\r\n" in answers[0]
+    first, second = gateway.lines()
+    assert _lasting(first) == _lasting(second)
+    await until(lambda: gateway.count("gateway_connections") == 0)
+
+
+async def test_what_comes_behind_the_last_request_is_thrown_away(late: list[bool], gateway: Any, client: _Client) -> None:
+    await client.ask(_request())
+    [connection] = gateway.parts.edge.connections
+    connection.data_received(_request("Connection: close"))
+    connection.go_on()
+    connection.data_received(_request())
+    assert b"\r\nConnection: close\r\n" in await client.answer()
+    assert await client.end() == b""
+    assert late == [True, True]
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -176,7 +205,7 @@ async def test_a_refusal_at_once_is_the_same_as_any_other(late: list[bool], gate
         pytest.param(_request().replace(b"POST", b"PUT", 1), 405, id="method"),
         pytest.param(_request().replace(b"sdkProxy", b"other", 1), 404, id="path"),
         pytest.param(_request().replace(b"Host: wallet", b"Host: wal/let", 1), 400, id="host"),
-        pytest.param(_request().replace(b"HTTP/1.1", b"HTTP/1.0", 1), 503, id="old"),
+        pytest.param(_request("Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0", 1), 503, id="old"),
         pytest.param(_request("Upgrade: websocket", "Connection: upgrade"), 503, id="upgrade"),
         pytest.param(_request("Transfer-Encoding: chunked"), 400, id="two lengths"),
     ],
@@ -193,7 +222,7 @@ def _api(*fields: str, method: str = "GET", body: str = "") -> bytes:
 
 
 async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(late: list[bool], gateway: Any, client: _Client) -> None:
-    at_once, usual = [await client.ask(request) for request in (_api(), _api("Connection: close"))]
+    at_once, usual = [await client.ask(request) for request in (_api(), _api(*_TWICE))]
     assert late == [True, False]
     assert at_once.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
@@ -229,7 +258,7 @@ async def test_behind_a_trusted_proxy_a_refusal_is_at_once_and_has_the_ids_that_
     client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
     fields = (f"X-Request-Id: {request_id}", "X-Forwarded-For: 203.0.113.9", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01")
     ask_for = _request if route == "sdk" else _api
-    at_once, usual = [await client.ask(ask_for(*fields, *end)) for end in ((), ("Connection: close",))]
+    at_once, usual = [await client.ask(ask_for(*fields, *end)) for end in ((), _TWICE)]
     assert late == [True, False]
     assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
     head, _, body = at_once.partition(b"\r\n\r\n")

@@ -18,6 +18,7 @@ from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.shedding import Shedder
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.server.acceptor import AGAIN, Acceptor, Admit
@@ -70,15 +71,23 @@ class Rig:
         admission: Admit | None = None,
         handler: Callable[[Request, Exchange], Awaitable[Answer]] = tell,
         limits: ServerLimits | None = None,
+        shedder: Shedder | None = None,
     ) -> None:
         self.sockets = tuple(sockets) or (listening(),)
         self.metrics, self.lines = Metrics(), Lines()
         self.logged: Any = structlog.testing.CapturingLogger()
         recorder = Recorder(self.metrics, self.lines)
-        self.front = Front("/alipayplus", handler, recorder, self.metrics, self.logged)
+        self.front = Front("/alipayplus", handler, recorder, self.metrics, self.logged, sdk_target=PATH, shedder=shedder)
         given = limits or ServerLimits(16384, 5, 5)
         self.edge = EdgeServer(
-            self.front.handle, given, recorder, self.metrics, self.front.unknown_method(_unknown), turns=Turns(asyncio.get_running_loop())
+            self.front.handle,
+            given,
+            recorder,
+            self.metrics,
+            self.front.unknown_method(_unknown),
+            turns=Turns(asyncio.get_running_loop()),
+            shedder=shedder,
+            refuse=self.front.refuse,
         )
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.acceptor import RETRY
+from gateway.server.acceptor import BATCH, MOST, RETRY
 from tests.server.rig import LAST_REQUEST, REQUEST, Client, Rig, StartRig, listening
 
 
@@ -100,7 +100,12 @@ async def test_a_connection_counts_while_it_is_being_opened(start_rig: StartRig)
     go_on = asyncio.Event()
 
     class Slow:
-        async def admit(self, sock: socket.socket, peer: str) -> bool:
+        has_tls = False
+
+        def sends_header(self, peer: str) -> bool:
+            return False
+
+        async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
             await go_on.wait()
             sock.close()
             return False
@@ -118,7 +123,12 @@ async def test_a_connection_counts_while_it_is_being_opened(start_rig: StartRig)
 
 async def test_a_connection_that_cannot_be_opened_harms_no_other(start_rig: StartRig) -> None:
     class Broken:
-        async def admit(self, sock: socket.socket, peer: str) -> bool:
+        has_tls = False
+
+        def sends_header(self, peer: str) -> bool:
+            return False
+
+        async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
             sock.close()
             raise KeyError("secret-of-the-client")
 
@@ -130,6 +140,52 @@ async def test_a_connection_that_cannot_be_opened_harms_no_other(start_rig: Star
     await rig.until(lambda: len(rig.logged.calls) == 2)
     assert {call.method_name for call in rig.logged.calls} == {"error"}
     assert rig.acceptor.open == 0
+
+
+class Admits:
+    """Opens nothing: keeps connections, or ends them at once."""
+
+    def __init__(self, *, keeps: bool, has_tls: bool) -> None:
+        self.has_tls = has_tls
+        self._keeps = keeps
+        self.kept: list[socket.socket] = []
+        self.turns: list[int] = []  # how many have come in each
+
+    def sends_header(self, peer: str) -> bool:
+        return False
+
+    async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
+        assert (peer, first) == ("127.0.0.1", b"")
+        if not self.turns or self.turns[-1] == 0:
+            self.turns.append(0)
+            asyncio.get_running_loop().call_soon(self.turns.append, 0)
+        self.turns[-1] += 1
+        if self._keeps:
+            self.kept.append(sock)
+        else:
+            sock.close()
+        return self._keeps
+
+
+@pytest.mark.parametrize(("keeps", "has_tls", "is_quick"), [(True, False, False), (False, True, False), (False, False, True)])
+async def test_clients_that_connect_for_each_request_are_taken_as_fast_as_they_leave(
+    start_rig: StartRig, *, keeps: bool, has_tls: bool, is_quick: bool
+) -> None:
+    admits = Admits(keeps=keeps, has_tls=has_tls)
+    rig = await start_rig(connections=1000, admission=admits)
+    rig.acceptor.stop()
+    clients = [socket.create_connection(("127.0.0.1", rig.port)) for _ in range(300)]
+    rig.acceptor.start()
+    await rig.until(lambda: sum(admits.turns) == 300)
+    taken = [count for count in admits.turns if count]
+    assert taken[0] == BATCH
+    assert (max(taken) > 10 * BATCH) is is_quick
+    assert (max(taken) == BATCH) is not is_quick
+    assert max(taken) <= MOST
+    for sock in (*clients, *admits.kept):
+        sock.close()
+    for _ in admits.kept:
+        rig.edge.on_closed()
 
 
 @contextmanager

@@ -1,0 +1,322 @@
+"""What new connections bring while work is refused, with both loops: refused before they are opened, or begun as it is otherwise."""
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+from functools import partial
+from pathlib import Path
+
+import pytest
+from structlog.testing import CapturingLogger
+
+from gateway.config import ServerTls
+from gateway.edge.answer import Answer
+from gateway.edge.connection import Connection, Sender
+from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
+from gateway.edge.server import TOGETHER, EdgeServer, Refusal
+from gateway.edge.shedding import LATE, Shedder, Work
+from gateway.edge.tls import server_context
+from gateway.errors import GatewayError
+from tests.server.rig import PATH, Rig, StartRig, listening, tell
+from tests.upstream.certificates import Authority, Pair
+
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+KEPT = f"{HEAD}\r\n{{}}".encode()
+LAST = f"{HEAD}Connection: close\r\n\r\n{{}}".encode()
+OLD = LAST.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Connection: close\r\n", b"")
+
+
+class Shedding(Shedder):
+    """Refuses work as long as it has no `places`. Nobody is to be kept waiting, but for `held` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(CapturingLogger(), asyncio.get_running_loop())
+        self.is_shedding = True
+        self.places = 0
+        self.held = 0.0
+        self.told: list[bool] = []
+        self.taken = 0
+
+    def passes(self, work: Work, *, is_new: bool = False) -> bool:
+        assert work in {"sdk", "api"}
+        self.told.append(is_new)
+        if not self.places:
+            return False
+        self.places -= 1
+        self.taken += 1
+        return True
+
+    def begin(self, work: Work, size: int = 0) -> None:
+        assert (work, size) == ("sdk", 0)
+        if not self.taken and not self.passes(work):
+            raise GatewayError("OVERLOADED", LATE)
+        self.taken -= 1
+
+    def hold(self, work: Work) -> float:
+        assert work == "sdk"
+        return self.held
+
+
+@pytest.fixture
+async def shedder() -> Shedding:
+    return Shedding()
+
+
+@pytest.fixture
+def begin(start_rig: StartRig, shedder: Shedding) -> StartRig:
+    """Start a rig that has what it takes begin, if it may."""
+
+    async def taking(request: Request, exchange: Exchange) -> Answer:
+        shedder.begin("sdk")
+        return await tell(request, exchange)
+
+    return partial(start_rig, shedder=shedder, handler=taking)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """Tell of the connections that have been opened."""
+    connections: list[Connection] = []
+    note = EdgeServer.opened
+
+    def noted(self: EdgeServer, connection: Connection) -> None:
+        connections.append(connection)
+        note(self, connection)
+
+    monkeypatch.setattr(EdgeServer, "opened", noted)
+    return connections
+
+
+async def send(rig: Rig, *requests: bytes) -> list[socket.socket]:
+    """Connect and send while nobody accepts, so that all has come when somebody does."""
+    rig.acceptor.stop()
+    socks = []
+    for request in requests:
+        place = rig.sockets[0].getsockname()
+        sock = socket.socket(rig.sockets[0].family)
+        sock.connect(place)
+        sock.setblocking(False)
+        sock.send(request)
+        socks.append(sock)
+    rig.acceptor.start()
+    return socks
+
+
+async def whole_of(sock: socket.socket) -> bytes:
+    """Return what comes until the end. Raises ConnectionResetError where the end is no orderly one."""
+    data = b""
+    async with asyncio.timeout(10):
+        while came := await asyncio.get_running_loop().sock_recv(sock, 65536):
+            data += came
+    sock.close()
+    return data
+
+
+async def answer_of(sock: socket.socket, size: int = 1) -> bytes:
+    """Return what has come when that is as much at least."""
+    data = b""
+    async with asyncio.timeout(10):
+        while len(data) < size:
+            data += await asyncio.get_running_loop().sock_recv(sock, 65536)
+    return data
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("request_", [LAST, OLD], ids=["close", "old"])
+async def test_who_asks_once_is_refused_without_a_connection(
+    begin: StartRig, shedder: Shedding, opened: list[Connection], tmp_path: Path, *, kind: str, request_: bytes
+) -> None:
+    rig = await begin(sockets=[] if kind == "tcp" else [unix(tmp_path / "gateway.sock")])
+    for sock in await send(rig, *[request_] * 20):
+        answer = await whole_of(sock)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nConnection: close" in head
+        assert b"\r\nRetry-After: 1" in head
+        assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+        assert json.loads(body)["resultCode"] == "OVERLOADED"
+    assert opened == []
+    assert shedder.told == [True] * 20
+    assert rig.acceptor.open == 0
+    [line] = {tuple((name, line[name]) for name in ("status", "client", "route", "bytes_in", "reason")) for line in rig.lines.lines}
+    assert dict(line) == {
+        "status": 503, "client": "unix" if kind == "unix" else "127.0.0.1", "route": "sdk", "bytes_in": 2, "reason": LATE
+    }  # fmt: skip
+    assert len(rig.lines.lines) == 20
+
+
+def unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen(100)
+    sock.setblocking(False)
+    return sock
+
+
+async def test_a_connection_that_goes_on_is_opened_after_the_refusal(begin: StartRig, shedder: Shedding, opened: list[Connection]) -> None:
+    rig = await begin()
+    [sock] = await send(rig, KEPT)
+    refusal = await answer_of(sock)
+    assert refusal.startswith(b"HTTP/1.1 503 ")
+    assert b"Connection" not in refusal
+    shedder.places = 1
+    sock.send(KEPT)
+    assert (await answer_of(sock)).startswith(b"HTTP/1.1 200 ")
+    sock.send(LAST)
+    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert len(opened) == 1
+    assert shedder.told == [True, False, False]
+    assert shedder.taken == 0
+
+
+@pytest.mark.parametrize("request_", [KEPT, LAST, OLD], ids=["keep-alive", "close", "old"])
+async def test_what_may_begin_begins_with_what_was_read_and_is_not_asked_for_twice(
+    begin: StartRig, shedder: Shedding, request_: bytes
+) -> None:
+    rig = await begin()
+    shedder.places = 1
+    first, second = await send(rig, request_, LAST)
+    answer = await answer_of(first)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"length": 2' in answer
+    assert (await whole_of(second)).startswith(b"HTTP/1.1 503 ")
+    assert shedder.told == [True, True]
+    first.close()
+
+
+async def test_what_has_not_come_whole_or_cannot_be_read_so_is_read_as_otherwise(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin()
+    shedder.places = 2
+    part, nothing, several, nonsense, gone = await send(rig, LAST[:-1], b"", LAST[:30] + LAST, b"nonsense\r\n\r\n", LAST[:20])
+    gone.close()
+    assert (await whole_of(several)).startswith(b"HTTP/1.1 400 ")
+    assert (await whole_of(nonsense)).startswith(b"HTTP/1.1 400 ")
+    part.send(LAST[-1:])
+    assert (await whole_of(part)).startswith(b"HTTP/1.1 200 ")
+    nothing.send(LAST)
+    assert (await whole_of(nothing)).startswith(b"HTTP/1.1 503 ")
+    await rig.until(lambda: rig.acceptor.open == 0)
+
+
+async def test_who_has_left_is_counted_all_the_same(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin()
+    rig.acceptor.stop()
+    for request in (LAST, KEPT):
+        [sock] = await send(rig, request)
+        rig.acceptor.stop()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        [other] = await send(rig, LAST)
+        assert (await whole_of(other)).startswith(b"HTTP/1.1 503 ")
+        await rig.until(lambda: rig.acceptor.open == 0)
+
+
+async def test_a_failure_of_our_own_with_one_is_nothing_to_the_others(
+    begin: StartRig, shedder: Shedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await begin()
+    failures: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    refuse = rig.edge.refuse
+
+    def failing(sender: Sender, data: bytes) -> Refusal | None:
+        if not failures:
+            raise KeyError("ours")
+        return refuse(sender, data)
+
+    monkeypatch.setattr(rig.edge, "refuse", failing)
+    first, second = await send(rig, LAST, LAST)
+    assert (await whole_of(second)).startswith(b"HTTP/1.1 503 ")
+    assert await whole_of(first) == b""
+    assert [type(failure) for failure in failures] == [KeyError]
+    assert rig.acceptor.open == 0
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_when_too_much_time_goes_into_refusals_new_clients_wait_for_a_moment(
+    begin: StartRig, shedder: Shedding, tmp_path: Path, kind: str
+) -> None:
+    rig = await begin(sockets=[] if kind == "tcp" else [unix(tmp_path / "gateway.sock")])
+    shedder.held = 0.05
+    begun = asyncio.get_running_loop().time()
+    for sock in await send(rig, *[LAST] * 10):
+        assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert asyncio.get_running_loop().time() - begun >= 9 * TOGETHER * 0.9
+
+
+async def test_what_may_begin_need_not_wait_for_that(begin: StartRig, shedder: Shedding, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = await begin()
+    shedder.held, shedder.places = 0.05, 10
+    monkeypatch.setattr("gateway.server.acceptor.TOGETHER", 3600)
+    *socks, waiting = await send(rig, *[LAST] * 12)
+    for sock in socks:
+        await whole_of(sock)
+    assert [line["status"] for line in rig.lines.lines].count(200) == 10
+    assert len(rig.lines.lines) == 11
+    waiting.close()
+
+
+async def test_every_listener_has_its_turn(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin(sockets=[listening(), listening()])
+    shedder.held = 0.05
+    crowd = await send(rig, *[LAST] * 50)
+    other = socket.create_connection(rig.sockets[1].getsockname())
+    other.setblocking(False)
+    other.send(LAST)
+    assert (await whole_of(other)).startswith(b"HTTP/1.1 503 ")
+    assert len(rig.lines.lines) < 40
+    for sock in crowd:
+        await whole_of(sock)
+
+
+async def test_no_more_is_opened_than_may_be(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin(connections=2)
+    shedder.places = 3
+    first, second, third = await send(rig, KEPT, KEPT, KEPT)
+    for sock in (first, second):
+        assert (await answer_of(sock)).startswith(b"HTTP/1.1 200 ")
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    assert rig.acceptor.open == 2
+    first.close()
+    assert (await answer_of(third)).startswith(b"HTTP/1.1 200 ")
+    second.close()
+    third.close()
+
+
+async def test_nothing_is_read_before_tls_or_a_proxy_header(
+    begin: StartRig, shedder: Shedding, server_pair: Pair, authority: Authority, opened: list[Connection]
+) -> None:
+    context = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
+    secure = await begin(tls=context)
+    client = await secure.connect(tls=ssl.create_default_context(cafile=authority.ca))
+    client.writer.write(LAST)
+    assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
+    client.close()
+    named = await begin(proxies=["127.0.0.0/8"])
+    [sock] = await send(named, b"PROXY TCP4 192.0.2.7 203.0.113.1 56324 443\r\n" + LAST)
+    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert [line["client"] for line in named.lines.lines] == ["192.0.2.7"]
+    assert not any(shedder.told)
+    assert len(opened) == 2
+    unnamed = await begin(proxies=["192.0.2.1"])
+    [sock] = await send(unnamed, LAST)
+    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert shedder.told[-1] is True
+
+
+async def test_stopping_leaves_what_waits_for_a_moment(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin()
+    shedder.held = 0.05
+    socks = await send(rig, *[LAST] * 3)
+    await answer_of(socks[0])
+    rig.acceptor.stop()
+    before = len(rig.lines.lines)
+    await asyncio.sleep(5 * TOGETHER)
+    assert len(rig.lines.lines) == before < 3
+    rig.acceptor.start()
+    for sock in socks[1:]:
+        assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    socks[0].close()
