@@ -42,7 +42,7 @@ PIPELINED: Final = 32
 
 
 class Sender(Protocol):
-    """Where a request has come from: a connection, or one that `is_new`, and not opened yet."""
+    """Where a request has come from: a connection, or one that `is_new`: it is not opened yet, and ends with a refusal."""
 
     client: str
     subject: str | None
@@ -115,7 +115,7 @@ class Connection(BaseProtocol):
         return self._loop.time() - self._idle_since
 
     def _awaits_request(self) -> bool:
-        return self._waiter is not None and not self._queue and not self._incoming.head
+        return self._request is None and not self._queue and not self._incoming.head
 
     def _has_come(self) -> bool:
         sock = self.transport.get_extra_info("socket") if self.transport is not None else None

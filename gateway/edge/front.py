@@ -125,11 +125,12 @@ class Front:
         elif not self._is_of_api(request, exchange):
             return None
         shedder.refuse()
-        answer, exchange.bytes_out = overloaded_answer(exchange.request_id, close=request.is_last)
+        is_last = request.is_last or sender.is_new
+        answer, exchange.bytes_out = overloaded_answer(exchange.request_id, close=is_last)
         exchange.bytes_in = request.size
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
-        held = shedder.hold(work) if request.is_last or not self._is_shared(sender) else 0.0
-        return Refusal(answer, held, request.is_last, exchange)
+        held = shedder.hold(work) if is_last or not self._is_shared(sender) else 0.0
+        return Refusal(answer, held, is_last, exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from os import urandom
 from typing import Final, Protocol
 
@@ -31,6 +32,8 @@ MOST: Final = 256
 """So many at most, where connections end as fast as they come: those of clients that connect for each request. What waits in the system's
 queue nobody sees, nor for how long; so it is to be empty before there is too much to do. Clients that come back all at once, and stay, are
 taken few by few, beside the work in hand."""
+_FADES: Final = 0.98
+"""What is left in each turn of the connections that have been opened and have ended before."""
 RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
@@ -78,6 +81,8 @@ class Acceptor:
         self._reserve = Reserve()
         self._early = EarlyRefusals(edge, self._open)
         self._ended = 0  # connections, since some were taken last
+        self._opened_lately = self._ended_lately = 0.0
+        self._deferring: dict[socket.socket, int] = {}  # what was set before
         self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
@@ -100,6 +105,7 @@ class Acceptor:
         """Accept no more. What waits is left to those who share the sockets; what is open, and what is being opened, stays."""
         self._is_started = False
         self._hold()
+        self._take_at_once()
         self._stop_timer()
         self._stop_question()
 
@@ -137,11 +143,15 @@ class Acceptor:
             self._full()
         elif self._admission.has_tls:
             self._accept_some(sock, BATCH, self._open)
-        elif self._edge.is_shedding:
-            self._accept_refusing()
         else:
-            count, self._ended = min(BATCH + 2 * self._ended, MOST), 0
-            self._accept_some(sock, count, self._open)
+            ended, self._ended = self._ended, 0
+            self._opened_lately *= _FADES
+            self._ended_lately = self._ended_lately * _FADES + ended
+            if self._edge.is_shedding and self._ended_lately >= self._opened_lately / 2:
+                self._accept_refusing()
+            else:
+                self._take_at_once()
+                self._accept_some(sock, min(BATCH + 2 * ended, MOST), self._open)
 
     def _accept_some(self, sock: socket.socket, count: int, take: Callable[[socket.socket, str], bool]) -> None:
         """Accept so many connections, if as many wait."""
@@ -150,8 +160,9 @@ class Acceptor:
                 return
 
     def _accept_refusing(self) -> None:
-        """Accept all that waits while work is refused, unless too much time goes into refusals, and look again in a moment."""
+        """Accept all that waits, unless too much of the time goes into refusing what cannot begin, and look again in a moment."""
         self._hold()
+        self._take_what_brings_something()
         try:
             for sock in self._sockets:
                 self._accept_some(sock, MOST, self._ask)
@@ -159,6 +170,24 @@ class Acceptor:
         finally:
             if self._timer is None:
                 self._timer = self._loop.call_later(TOGETHER, self._ask_again)
+
+    def _take_what_brings_something(self) -> None:
+        """Have the system keep connections back until something has come on them, or a second or so has passed.
+
+        A proxy that is busy connects a good while before it sends; to open such a connection, only to refuse what comes, takes three times
+        as long as to refuse it at once.
+        """
+        for sock in self._sockets:
+            if sock.family != socket.AF_UNIX and sock not in self._deferring:
+                self._deferring[sock] = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+
+    def _take_at_once(self) -> None:
+        """Have connections as it was set before. What is still kept back comes when something has come on it."""
+        while self._deferring:
+            sock, before = self._deferring.popitem()
+            with suppress(OSError):  # closed
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, before)
 
     def _ask(self, sock: socket.socket, peer: str) -> bool:
         return self._open(sock, peer) if self._admission.sends_header(peer) else self._early.ask(sock, peer, self._loop.time())
@@ -191,6 +220,7 @@ class Acceptor:
     def _open(self, connection: socket.socket, peer: str, first: bytes = b"") -> bool:
         task = self._loop.create_task(self._admission.admit(connection, peer, first))
         self._opening.add(task)
+        self._opened_lately += 1
         task.add_done_callback(self._opened)
         self.open += 1
         return True

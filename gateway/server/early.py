@@ -1,7 +1,7 @@
 """Refusals before a connection is opened for a request: all that is done for one, only to close it, would cost as much as the work refused.
 
-Clients that connect for each request, as nginx does unless told otherwise, send it with the connection. So while work is refused, what
-has come is read before anything else, and who closes after one answer gets it at once.
+Clients that connect for each request send it with the connection; so do those of which many others have connections already, as a proxy
+that keeps a few. While work is refused, what has come of them is read before anything else, and their connection ends with the refusal.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class EarlyRefusals:
     def __init__(self, edge: EdgeServer, admit: Admit) -> None:
         self._edge = edge
         self._admit = admit
-        self._refused: list[tuple[socket.socket, str, Refusal]] = []
+        self._refused: list[tuple[socket.socket, Refusal]] = []
 
     def ask(self, sock: socket.socket, peer: str, now: float) -> bool:
         """Read what has come on a new connection and have it refused, or admit it. `peer` is its address, empty on a unix socket.
@@ -58,17 +58,14 @@ class EarlyRefusals:
         if refusal is None:
             self._admit(sock, peer, data)
             return True
-        self._refused.append((sock, peer, refusal))
+        self._refused.append((sock, refusal))
         return not refusal.held
 
     def send(self) -> None:
         """Send the answers: what wakes up one client after the other costs less when nothing else is done between."""
         refused, self._refused = self._refused, []
-        for sock, peer, refusal in refused:
+        for sock, refusal in refused:
             with suppress(OSError):  # the client has left
                 sock.send(refusal.answer)  # an empty buffer takes it whole
-            if refusal.is_last:
-                sock.close()
-            else:
-                self._admit(sock, peer, b"")
-        self._edge.recorder.record(*[refusal.exchange for _, _, refusal in refused])
+            sock.close()
+        self._edge.recorder.record(*[refusal.exchange for _, refusal in refused])

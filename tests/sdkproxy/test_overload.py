@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.edge.connection import Connection
 from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.server import Refusal
@@ -286,6 +287,33 @@ async def test_a_large_body_of_a_refused_request_does_not_hold_up_the_next(
     for _ in range(3):
         assert (await client.ask(_request(body=b"x" * size))).startswith(b"HTTP/1.1 503 ")
     assert late.count(True) == at_once
+
+
+async def test_what_comes_while_another_is_in_hand_is_answered_behind_it(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: _Client
+) -> None:
+    gateway.sim.alipayplus.script(Behaviour(delay=0.3))
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    client.send(_request())
+    await until(lambda: gateway.sim.auth.count == 1)
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: False)
+    client.send(_request())
+    assert [(await client.answer())[:13] for _ in range(2)] == [b"HTTP/1.1 200 ", b"HTTP/1.1 503 "]
+    assert late == [False]
+
+
+async def test_what_comes_with_the_connection_is_refused_at_once(late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any) -> None:
+    made = Connection.connection_made
+
+    def with_a_request(self: Connection, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        self.data_received(_request())
+
+    monkeypatch.setattr(Connection, "connection_made", with_a_request)
+    client = _Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
+    assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+    assert late == [True]
+    client.leave()
 
 
 async def test_requests_that_come_together_get_their_answers_in_turn(late: list[bool], gateway: Any, client: _Client) -> None:

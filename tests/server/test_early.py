@@ -125,7 +125,7 @@ async def answer_of(sock: socket.socket, size: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-@pytest.mark.parametrize("request_", [LAST, OLD], ids=["close", "old"])
+@pytest.mark.parametrize("request_", [KEPT, LAST, OLD], ids=["keep-alive", "close", "old"])
 async def test_who_asks_once_is_refused_without_a_connection(
     begin: StartRig, shedder: Shedding, opened: list[Connection], tmp_path: Path, *, kind: str, request_: bytes
 ) -> None:
@@ -156,20 +156,73 @@ def unix(path: Path) -> socket.socket:
     return sock
 
 
-async def test_a_connection_that_goes_on_is_opened_after_the_refusal(begin: StartRig, shedder: Shedding, opened: list[Connection]) -> None:
+async def test_where_clients_stay_they_are_refused_on_connections_that_go_on(
+    begin: StartRig, shedder: Shedding, opened: list[Connection]
+) -> None:
     rig = await begin()
+    shedder.places = 2
+    crowd = await send(rig, KEPT, KEPT)
+    for sock in crowd:
+        assert (await answer_of(sock)).startswith(b"HTTP/1.1 200 ")
     [sock] = await send(rig, KEPT)
-    refusal = await answer_of(sock)
-    assert refusal.startswith(b"HTTP/1.1 503 ")
-    assert b"Connection" not in refusal
+    for _ in range(3):
+        refusal = await answer_of(sock)
+        assert refusal.startswith(b"HTTP/1.1 503 ")
+        assert b"Connection" not in refusal
+        sock.send(KEPT)
+    assert (await answer_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert len(opened) == 3
+    assert shedder.told.count(True) == 2
+    for each in (sock, *crowd):
+        each.close()
+
+
+async def test_that_clients_leave_is_remembered_for_a_while(begin: StartRig, shedder: Shedding, opened: list[Connection]) -> None:
+    rig = await begin()
     shedder.places = 1
-    sock.send(KEPT)
-    assert (await answer_of(sock)).startswith(b"HTTP/1.1 200 ")
-    sock.send(LAST)
-    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    for status in (b"200", b"503", b"503", b"503"):
+        [sock] = await send(rig, LAST)
+        assert (await whole_of(sock)).startswith(b"HTTP/1.1 " + status)
+        await rig.until(lambda: rig.acceptor.open == 0)
     assert len(opened) == 1
-    assert shedder.told == [True, False, False]
-    assert shedder.taken == 0
+    assert shedder.told == [True] * 4
+
+
+async def test_what_brings_nothing_yet_is_kept_back(begin: StartRig, shedder: Shedding, tmp_path: Path) -> None:
+    rig = await begin(sockets=[listening(), unix(tmp_path / "gateway.sock")])
+
+    def deferred() -> int:
+        return rig.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+
+    assert deferred() == 0
+    [sock] = await send(rig, LAST)
+    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert deferred() == 1
+    silent = socket.create_connection(("127.0.0.1", rig.port))
+    silent.setblocking(False)
+    await asyncio.sleep(0.1)
+    assert rig.acceptor.open == 0
+    silent.send(KEPT)
+    assert b"\r\nConnection: close\r\n" in await whole_of(silent)
+    shedder.is_shedding, shedder.places = False, 1
+    fresh = await rig.connect()
+    await fresh.ask()
+    assert deferred() == 0
+    fresh.close()
+
+
+async def test_how_connections_were_taken_before_is_restored_when_accepting_stops(begin: StartRig, shedder: Shedding) -> None:
+    sock = listening()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 3)
+    before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+    assert before > 1
+    rig = await begin(sockets=[sock])
+    for _ in range(2):
+        [client] = await send(rig, LAST)
+        assert (await whole_of(client)).startswith(b"HTTP/1.1 503 ")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == 1
+    rig.acceptor.stop()
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == before
 
 
 @pytest.mark.parametrize("request_", [KEPT, LAST, OLD], ids=["keep-alive", "close", "old"])
