@@ -58,13 +58,13 @@ class Connection(BaseProtocol):
     `is_slow`: the client did not take its answer and was cut off. `on_lost`, if it is set, is called when the connection ends: a handler
     is not told otherwise. `client` is the client's address, or UNIX, `subject` that of its certificate, if it has shown one, and
     `is_secure` says whether the connection has TLS. `heard_at` is when bytes came last, on the loop's clock, `waited` for how many
-    seconds the request in hand has waited to begin.
+    seconds the request in hand has waited to begin, and `requests` how many there have been.
     """
 
     __slots__ = (
         "_come", "_edge", "_ends", "_first", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall",
         "_task", "_thrown_away", "_waiter",
-        "client", "heard_at", "is_asked", "is_last", "is_new", "is_secure", "is_slow", "on_lost", "subject", "waited",
+        "client", "heard_at", "is_asked", "is_last", "is_new", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
 
     def __init__(self, edge: "EdgeServer", client: str | None = None, first: bytes = b"") -> None:
@@ -103,6 +103,7 @@ class Connection(BaseProtocol):
         self.subject: str | None = None
         self.is_new = self.is_secure = False
         self.heard_at = self.waited = 0.0
+        self.requests = 0
 
     @property
     def is_idle(self) -> bool:
@@ -161,6 +162,7 @@ class Connection(BaseProtocol):
                     await self._read_away()
                     return
                 self._request = request
+                self.requests += 1
                 reply = await self._edge.handler(request)
                 if not reply.keep_alive or not request.content.is_eof():
                     return
@@ -340,6 +342,7 @@ class Connection(BaseProtocol):
         refusal = self._edge.refuse(self, data)
         if refusal is None:
             return False
+        self.requests += 1
         self._edge.write_soon(transport, refusal)
         if refusal.is_last:
             self._ends = True

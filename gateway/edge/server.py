@@ -71,7 +71,7 @@ class EdgeServer:
 
     While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has, and
     for how many seconds the client is not to be heard then. `turns` lets requests begin, and `note_unbegun` is told of those that never
-    will, and why. `open` is how many connections there are, and `on_closed` is called when one has closed.
+    will, and why. `open` is how many connections there are, and `on_closed` is told of each that has closed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class EdgeServer:
         self._put_off: list[Connection] = []
         self._unwritten: list[tuple[asyncio.Transport, Refusal]] = []
         self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again
-        self.on_closed: Callable[[], None] = lambda: None
+        self.on_closed: Callable[[Connection], None] = lambda _connection: None
 
     @property
     def open(self) -> int:
@@ -201,4 +201,4 @@ class EdgeServer:
         """Count a connection that closes."""
         self.connections.discard(connection)
         self.metrics.connections.dec()
-        self.on_closed()
+        self.on_closed(connection)

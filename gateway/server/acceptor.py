@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from gateway.edge.answer import failure_answer
+from gateway.edge.connection import Connection
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.server import TOGETHER, EdgeServer
 from gateway.edge.tls import server_context
@@ -29,11 +30,11 @@ from gateway.server.sockets import BACKLOG
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
 MOST: Final = 256
-"""So many at most, where connections end as fast as they come: those of clients that connect for each request. What waits in the system's
-queue nobody sees, nor for how long; so it is to be empty before there is too much to do. Clients that come back all at once, and stay, are
-taken few by few, beside the work in hand."""
+"""So many at most, where connections end with their first request as fast as they come: those of clients that connect for each request.
+What waits in the system's queue nobody sees, nor for how long; so it is to be empty before there is too much to do. Clients that come back
+all at once, and stay, are taken few by few, beside the work in hand."""
 _FADES: Final = 0.98
-"""What is left in each turn of the connections that have been opened and have ended before."""
+"""What is left in each turn of the connections that have been opened and have ended so before."""
 RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
@@ -80,7 +81,7 @@ class Acceptor:
         self._again = again
         self._reserve = Reserve()
         self._early = EarlyRefusals(edge, self._open)
-        self._ended = 0  # connections, since some were taken last
+        self._ended = 0  # connections with one request at most, since some were taken last
         self._opened_lately = self._ended_lately = 0.0
         self._deferring: dict[socket.socket, int] = {}  # what was set before
         self._opening: set[asyncio.Task[bool]] = set()
@@ -90,7 +91,7 @@ class Acceptor:
         self.open = 0
         self._is_started = False
         self._is_accepting = False
-        edge.on_closed = self._closed
+        edge.on_closed = self._note_closed
 
     def start(self) -> None:
         """Begin to accept, and to listen where nobody has yet. Raises OSError."""
@@ -231,11 +232,16 @@ class Acceptor:
         if error is not None:
             self._log.error("a connection could not be opened", exc_info=error)
         if task.cancelled() or error is not None or not task.result():
-            self._closed()
+            self._ended += 1
+            self._give_back()
 
-    def _closed(self) -> None:
+    def _note_closed(self, connection: Connection) -> None:
+        if connection.requests <= 1:
+            self._ended += 1
+        self._give_back()
+
+    def _give_back(self) -> None:
         self.open -= 1
-        self._ended += 1
         self._go_on()
 
     def _failed(self, sock: socket.socket, error: OSError) -> None:

@@ -24,7 +24,7 @@ def bodies() -> list[Any]:
 async def test_a_connection_that_has_ended_is_no_cycle(start_edge: Any, garbage: list[Any], requests: list[bytes]) -> None:
     edge = await start_edge()
     closed = asyncio.Event()
-    edge.server.on_closed = closed.set
+    edge.server.on_closed = lambda _: closed.set()
     _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     for request in requests:
         writer.write(request)

@@ -187,7 +187,7 @@ async def test_clients_that_connect_for_each_request_are_taken_as_fast_as_they_l
     if keeps:
         for sock in admits.admitted:
             sock.close()
-            rig.edge.on_closed()
+            rig.acceptor._give_back()
 
 
 @contextmanager

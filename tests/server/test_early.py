@@ -188,6 +188,28 @@ async def test_that_clients_leave_is_remembered_for_a_while(begin: StartRig, she
     assert shedder.told == [True] * 4
 
 
+@pytest.mark.parametrize("requests", [1, 2])
+async def test_clients_that_stayed_and_leave_all_at_once_are_no_such_clients(
+    begin: StartRig, shedder: Shedding, opened: list[Connection], requests: int
+) -> None:
+    rig = await begin()
+    shedder.is_shedding, shedder.places = False, 20 * requests
+    crowd = await send(rig, *[KEPT] * 20)
+    for sock in crowd:
+        await answer_of(sock)
+        for _ in range(requests - 1):
+            sock.send(KEPT)
+            await answer_of(sock)
+        sock.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
+    shedder.is_shedding = True
+    [sock] = await send(rig, KEPT)
+    refusal = await answer_of(sock)
+    assert (b"\r\nConnection: close\r\n" in refusal) is (requests == 1)
+    assert len(opened) == (20 if requests == 1 else 21)
+    sock.close()
+
+
 async def test_what_brings_nothing_yet_is_kept_back(begin: StartRig, shedder: Shedding, tmp_path: Path) -> None:
     rig = await begin(sockets=[listening(), unix(tmp_path / "gateway.sock")])
 
