@@ -180,8 +180,9 @@ class Acceptor:
         """
         for sock in self._sockets:
             if sock.family != socket.AF_UNIX and sock not in self._deferring:
-                self._deferring[sock] = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+                with suppress(OSError):  # a system that cannot do that
+                    self._deferring[sock] = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
 
     def _take_at_once(self) -> None:
         """Have connections as it was set before. What is still kept back comes when something has come on it."""

@@ -1,12 +1,14 @@
 """What new connections bring while work is refused, with both loops: refused before they are opened, or begun as it is otherwise."""
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
 import struct
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -231,6 +233,22 @@ async def test_what_brings_nothing_yet_is_kept_back(begin: StartRig, shedder: Sh
     await fresh.ask()
     assert deferred() == 0
     fresh.close()
+
+
+class Plain(socket.socket):
+    """A socket of a system that cannot keep connections back."""
+
+    def getsockopt(self, level: int, option: int, *more: int) -> Any:
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT):
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        return super().getsockopt(level, option, *more)
+
+
+async def test_where_the_system_cannot_keep_connections_back_they_are_refused_all_the_same(begin: StartRig) -> None:
+    rig = await begin(sockets=[Plain(fileno=listening().detach())])
+    for _ in range(2):
+        [client] = await send(rig, LAST)
+        assert (await whole_of(client)).startswith(b"HTTP/1.1 503 ")
 
 
 async def test_how_connections_were_taken_before_is_restored_when_accepting_stops(begin: StartRig, shedder: Shedding) -> None:
