@@ -42,13 +42,16 @@ PIPELINED: Final = 32
 
 
 class Sender(Protocol):
-    """Where a request has come from: a connection, or one that `is_new`: it is not opened yet, and ends with a refusal."""
+    """Where a request has come from: a connection, or one that `is_new`, and ends with a refusal."""
 
     client: str
     subject: str | None
     is_secure: bool
-    is_new: bool
     heard_at: float
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its connection is not opened yet."""
 
 
 class Connection(BaseProtocol):
@@ -64,8 +67,9 @@ class Connection(BaseProtocol):
     __slots__ = (
         "_come", "_edge", "_ends", "_first", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall",
         "_task", "_thrown_away", "_waiter",
-        "client", "heard_at", "is_asked", "is_last", "is_new", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
+        "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
+    is_new: Final = False
 
     def __init__(self, edge: "EdgeServer", client: str | None = None, first: bytes = b"") -> None:
         loop = asyncio.get_running_loop()
@@ -101,7 +105,7 @@ class Connection(BaseProtocol):
         self.on_lost: Callable[[], None] | None = None
         self.client = unmapped(client) if client else UNIX
         self.subject: str | None = None
-        self.is_new = self.is_secure = False
+        self.is_secure = False
         self.heard_at = self.waited = 0.0
         self.requests = 0
 

@@ -24,7 +24,7 @@ from gateway.errors import GatewayError
 from gateway.runtime import Runtime
 from gateway.server.admission import Admission
 from gateway.server.descriptors import Reserve, descriptor_limit
-from gateway.server.early import EarlyRefusals
+from gateway.server.early_refusals import EarlyRefusals
 from gateway.server.sockets import BACKLOG
 
 BATCH: Final = 4

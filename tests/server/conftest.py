@@ -13,7 +13,7 @@ from tests.upstream.certificates import Authority, Pair
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 
-WORKERS = {"test_acceptor.py", "test_admission.py", "test_control.py", "test_early.py", "test_secure.py"}
+WORKERS = {"test_acceptor.py", "test_admission.py", "test_control.py", "test_early_refusals.py", "test_secure.py"}
 SUPERVISORS = {"test_generation.py", "test_supervisor.py", "test_watch.py"}
 
 

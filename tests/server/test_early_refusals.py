@@ -224,7 +224,10 @@ async def test_what_brings_nothing_yet_is_kept_back(begin: StartRig, shedder: Sh
     assert deferred() == 1
     silent = socket.create_connection(("127.0.0.1", rig.port))
     silent.setblocking(False)
-    await asyncio.sleep(0.1)
+    behind = socket.create_connection(("127.0.0.1", rig.port))
+    behind.setblocking(False)
+    behind.send(LAST)
+    assert (await whole_of(behind)).startswith(b"HTTP/1.1 503 ")
     assert rig.acceptor.open == 0
     silent.send(KEPT)
     assert b"\r\nConnection: close\r\n" in await whole_of(silent)
@@ -400,16 +403,17 @@ async def test_nothing_is_read_before_tls_or_a_proxy_header(
     assert shedder.told[-1] is True
 
 
-async def test_stopping_leaves_what_waits_for_a_moment(begin: StartRig, shedder: Shedding) -> None:
+async def test_stopping_leaves_what_waits_for_a_moment(begin: StartRig, shedder: Shedding, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.server.acceptor.TOGETHER", 0)
     rig = await begin()
     shedder.held = 0.05
-    socks = await send(rig, *[LAST] * 3)
+    socks = await send(rig, *[LAST] * 50)
     await answer_of(socks[0])
     rig.acceptor.stop()
-    before = len(rig.lines.lines)
-    await asyncio.sleep(5 * TOGETHER)
-    assert len(rig.lines.lines) == before < 3
-    rig.acceptor.start()
+    refused = len(rig.lines.lines)
+    successor = await begin(sockets=[sock.dup() for sock in rig.sockets])
     for sock in socks[1:]:
         assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert (len(rig.lines.lines), len(successor.lines.lines)) == (refused, 50 - refused)
+    assert refused < 50
     socks[0].close()
