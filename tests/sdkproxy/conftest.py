@@ -13,11 +13,15 @@ import aiohttp
 import pytest
 
 from gateway.config import load
+from gateway.edge.front import Front
+from gateway.edge.server import Refusal
+from gateway.edge.shedding import Shedder
 from gateway.runtime import CHECKS, Runtime, running
 from gateway.simulator import Behaviour, Login, Simulator
 from gateway.simulator.keys import Keys
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import Metrics
+from tests.sdkproxy.client import Client
 
 PATH = "/alipayplus/v1/sdkProxy"
 LOGIN = {"Authorization": "Bearer demo-token-anna"}
@@ -129,3 +133,35 @@ async def start(tmp_path: Path, keys: Keys) -> AsyncIterator[StartGateway]:
 @pytest.fixture
 async def gateway(start: StartGateway) -> Gateway:
     return await start()
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let all SDK calls be refused because the loop is late. What is given holds whether each request was refused at once."""
+    at_once: list[bool] = []
+    refuse = Front.refuse
+
+    def noted(*arguments: Any) -> Refusal | None:
+        refusal = refuse(*arguments)
+        at_once.append(refusal is not None)
+        return refusal
+
+    monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(Shedder, "_switch", lambda *_: None)
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: False)
+    monkeypatch.setattr(Front, "refuse", noted)
+    return at_once
+
+
+@pytest.fixture
+async def client(gateway: Any) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    yield Client(reader, writer)
+    writer.transport.abort()
+
+
+@pytest.fixture
+async def other(gateway: Any) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    yield Client(reader, writer)
+    writer.transport.abort()

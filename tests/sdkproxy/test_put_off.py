@@ -1,0 +1,172 @@
+"""While work is refused, requests are put off to be looked at together, and who asks again at once is not heard for a while."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.edge.shedding import Shedder
+from tests.sdkproxy.client import Client
+from tests.sdkproxy.conftest import StartGateway
+from tests.sdkproxy.overload import call
+from tests.upstream.peer import until
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let each client that is refused not be heard for so many seconds."""
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 1.0)
+    return 1.0
+
+
+@pytest.fixture
+def put_off(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let what begins a request be put off for so many seconds while work is refused."""
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 0.3)
+    return 0.3
+
+
+async def test_what_comes_within_a_moment_is_refused_together(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, other: Client
+) -> None:
+    edge = gateway.parts.edge
+    await until(lambda: len(edge.connections) == 2)
+    for connection, seconds in zip(edge.connections, (0.1, 3600), strict=True):  # so the second one goes on with the first
+        monkeypatch.setattr("gateway.edge.server.TOGETHER", seconds)
+        connection.data_received(call())
+    assert late == []
+    answers = [await client.answer(), await other.answer()]
+    assert [answer[:13] for answer in answers] == [b"HTTP/1.1 503 "] * 2
+    assert late == [True, True]
+    assert all(line["duration"] > 0.09 for line in gateway.lines())
+
+
+async def test_what_was_put_off_and_then_has_its_turn_says_how_long_that_took(
+    late: list[bool], put_off: float, monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client
+) -> None:
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    for _ in range(2):
+        assert (await client.ask(call())).startswith(b"HTTP/1.1 200 ")
+    assert late == [False, False]
+    assert all(line["duration"] > put_off * 0.9 for line in gateway.lines())
+
+
+@pytest.mark.parametrize("cut", [10, 60, -9])
+async def test_a_request_of_which_more_comes_is_put_off_no_longer(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, client: Client, cut: int
+) -> None:
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 3600)
+    for _ in range(3):
+        assert (await client.ask(call()[:cut], call()[cut:])).startswith(b"HTTP/1.1 503 ")
+    assert late == [True] * 3
+
+
+@pytest.mark.usefixtures("late", "put_off")
+async def test_who_leaves_while_its_request_is_put_off_is_counted(gateway: Any, client: Client, other: Client) -> None:
+    client.send(call())
+    other.send(call()[:-9])
+    await until(lambda: all(connection._come for connection in gateway.parts.edge.connections))
+    client.leave()
+    other.leave()
+    await until(lambda: gateway.count("gateway_connections") == 0)
+    ended = partial(gateway.count, "gateway_requests_total", route="sdk", method="POST")
+    await until(lambda: (ended(status="499"), ended(status="503")) == (1, 1))
+
+
+@pytest.mark.usefixtures("late")
+async def test_what_was_put_off_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client) -> None:
+    monkeypatch.setattr("gateway.edge.server.TOGETHER", 3600)
+    client.send(call())
+    await until(lambda: any(connection._come for connection in gateway.parts.edge.connections))
+    gateway.parts.front.draining = True
+    gateway.parts.edge.close_idle()
+    assert b"\r\nConnection: close" in await client.answer()
+    assert await client.end() == b""
+
+
+@pytest.mark.usefixtures("late", "put_off")
+async def test_a_failure_of_our_own_with_one_that_was_put_off_is_nothing_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, other: Client
+) -> None:
+    refuse, failures = gateway.parts.edge.refuse, []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def failing(*arguments: Any) -> Any:
+        if not failures:
+            failures.append(None)
+            raise KeyError("ours")
+        return refuse(*arguments)
+
+    monkeypatch.setattr(gateway.parts.edge, "refuse", failing)
+    client.send(call())
+    await until(lambda: any(connection._come for connection in gateway.parts.edge.connections))
+    assert (await other.ask(call())).startswith(b"HTTP/1.1 503 ")
+    assert await client.end() == b""
+    assert [type(failure) for failure in failures[1:]] == [KeyError]
+
+
+async def test_who_asks_again_at_once_waits_and_others_do_not(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, other: Client
+) -> None:
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
+    assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
+    client.send(call())
+    [(_, refused)] = gateway.parts.edge._held
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert (await other.ask(call())).startswith(b"HTTP/1.1 200 ")
+    assert late == [True, False]
+    refused.hear()
+    assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
+    assert late == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "is_unix", "is_heard"), [("127.0.0.0/8", False, True), ("192.0.2.1", False, False), ("192.0.2.1", True, True)]
+)
+async def test_what_a_proxy_sends_for_others_is_always_heard(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, start: StartGateway, tmp_path: Path, trusted: str, *, is_unix: bool, is_heard: bool
+) -> None:
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
+    gateway = await start({"server": {"trusted_proxies": [trusted]}})
+    async with await asyncio.get_running_loop().create_unix_server(gateway.parts.edge, tmp_path / "socket"):
+        opening = asyncio.open_unix_connection(tmp_path / "socket") if is_unix else asyncio.open_connection("127.0.0.1", gateway.port)
+        client = Client(*await opening)
+        assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
+        client.send(call())
+        await until(lambda: len(late) == 2 or bool(gateway.parts.edge._held))
+        assert (late, bool(gateway.parts.edge._held)) == ([True, True], False) if is_heard else ([True], True)
+        client.leave()
+
+
+async def test_clients_are_heard_again_in_turn(late: list[bool], held: float, client: Client, other: Client) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for _ in range(3):
+        both = [await each.ask(call()) for each in (client, other)]
+        assert [answer[:13] for answer in both] == [b"HTTP/1.1 503 "] * 2
+    assert loop.time() - begun >= 2 * held * 0.9
+    assert late == [True] * 6
+
+
+async def test_a_client_may_leave_while_it_is_not_heard(late: list[bool], held: float, gateway: Any, client: Client, other: Client) -> None:
+    assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
+    client.leave()
+    assert (await other.ask(call())).startswith(b"HTTP/1.1 503 ")
+    await asyncio.sleep(held)
+    assert (await other.ask(call())).startswith(b"HTTP/1.1 503 ")
+    await until(lambda: gateway.count("gateway_connections") == 1)
+    assert all(late)
+
+
+@pytest.mark.usefixtures("late", "held")
+async def test_what_a_client_sent_while_it_was_not_heard_is_answered_before_the_end(gateway: Any, client: Client) -> None:
+    assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
+    client.send(call())
+    await asyncio.sleep(0.02)
+    gateway.parts.front.draining = True
+    gateway.parts.edge.close_idle()
+    answer = await client.answer()
+    assert (answer.startswith(b"HTTP/1.1 503 "), b"\r\nConnection: close" in answer) == (True, True)
+    assert await client.end() == b""
