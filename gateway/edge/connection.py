@@ -28,7 +28,7 @@ from gateway.edge.malformed import HeadRefused, failure_of
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
 from gateway.edge.tls import subject
-from gateway.upstream.deadline import TURN
+from gateway.upstream.deadline import Deadline
 
 if TYPE_CHECKING:
     from gateway.edge.server import EdgeServer
@@ -65,8 +65,8 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_come", "_edge", "_ends", "_first", "_head_timer", "_idle_since", "_idle_timer", "_incoming", "_queue", "_request", "_stall",
-        "_task", "_thrown_away", "_waiter",
+        "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_queue", "_request", "_stall", "_task",
+        "_thrown_away", "_waiter",
         "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
     is_new: Final = False
@@ -94,8 +94,7 @@ class Connection(BaseProtocol):
         self._ends = False  # after the request in hand
         self._thrown_away = 0  # bytes, behind the last answer
         self._idle_since = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline()  # for the next request to begin, or for the rest of its head
         self._come = b""  # what has come for the next request and is put off
         self._first = first  # what had come before the connection was made
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
@@ -238,24 +237,21 @@ class Connection(BaseProtocol):
 
     def _begin_idle(self) -> None:
         self._idle_since = self._loop.time()
-        if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._edge.limits.idle_timeout, self._look_idle)
+        if not self._incoming.head:
+            self._deadline.set(self._edge.limits.idle_timeout, self._idle_too_long)
 
-    def _look_idle(self, reached: float = 0.0) -> None:
-        """Close the connection if it has been idle for long. The timer is not moved with each request: it looks, and waits for the rest.
-
-        What was `reached` when the last timer came has been waited for.
-        """
-        self._idle_timer = None
-        if self._waiter is None or self._queue:
-            return  # the next wait begins another
-        idle_until = max(self._idle_since, self.heard_at) + self._edge.limits.idle_timeout
-        if self._loop.time() < idle_until:
-            self._idle_timer = self._loop.call_at(idle_until, self._look_idle)
-        elif reached != idle_until:
-            self._idle_timer = self._loop.call_later(TURN, self._look_idle, idle_until)
+    def _idle_too_long(self) -> None:
+        """Close the connection, unless what has come meanwhile was refused at once, or is put off."""
+        left = self.heard_at + self._edge.limits.idle_timeout - self._loop.time()
+        if left > 0:
+            self._deadline.set(left, self._idle_too_long)
         else:
             self.force_close()
+
+    def _head_too_slow(self) -> None:
+        self._incoming.is_over = True
+        self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
+        self._wake()
 
     # What the transport calls.
 
@@ -311,17 +307,17 @@ class Connection(BaseProtocol):
             self._throw_away(len(data))
             return
         incoming = self._incoming
+        had_begun = bool(incoming.head)
         begun = incoming.read(data, PIPELINED - len(self._queue))
         if incoming.is_upgraded:
             self._upgraded = True
             if len(incoming.tail) >= HELD_BODY and not self._buffer_paused:
                 self._pause_reading_for_buffer()
         if begun:
-            if self._head_timer is not None:
-                self._cancel_head_timer()
+            self._deadline.clear()
             self._take(begun)
-        if incoming.head:
-            self._begin_head_timer()
+        if incoming.head and (begun or not had_begun):
+            self._deadline.set(self._edge.limits.header_timeout, self._head_too_slow)
         if incoming.is_over:
             self._note_last()
 
@@ -369,10 +365,7 @@ class Connection(BaseProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Release what waits for the client, and tell who wants to know."""
         self.go_on()
-        self._cancel_head_timer()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+        self._deadline.end()
         self._stall.close()
         self._note_unbegun(CLIENT_ABORT)
         self.close()
@@ -441,25 +434,6 @@ class Connection(BaseProtocol):
     def _stalled(self) -> None:
         self.is_slow = True
         self._edge.metrics.rejected(SLOW_READER).inc()
-
-    def _begin_head_timer(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self._loop.call_later(self._edge.limits.header_timeout, self._head_due)
-
-    def _cancel_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _head_due(self) -> None:
-        """Take that a head is late, unless the loop is and reads the rest of it now."""
-        self._head_timer = self._loop.call_later(TURN, self._head_timed_out)
-
-    def _head_timed_out(self) -> None:
-        self._head_timer = None
-        self._incoming.is_over = True
-        self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
-        self._wake()
 
 
 def _peer_address(transport: asyncio.BaseTransport) -> str:

@@ -139,6 +139,8 @@ class Front:
         self._enter(exchange.route)
         try:
             answer = await self._answer(handler, request, exchange)
+            if exchange.failure in _REJECTED:
+                self._metrics.rejected(_REJECTED[exchange.failure]).inc()
             await self._send(request, exchange, answer)
         except asyncio.CancelledError:
             exchange.reason = exchange.reason or SHUTDOWN
@@ -271,8 +273,6 @@ class Front:
             return await handler(request, exchange)
         except GatewayError as error:
             exchange.reason, exchange.failure = error.reason, error.failure.code
-            if error.failure.code in _REJECTED:
-                self._metrics.rejected(_REJECTED[error.failure.code]).inc()
             return failure_answer(error, exchange.request_id, close=error.failure.http_status in (408, 413))
         except ClientLeft:
             exchange.reason = CLIENT_ABORT

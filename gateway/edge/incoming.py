@@ -105,6 +105,8 @@ class Incoming:
         if len(messages) != 1:  # the parser takes it for something else
             return HeadRefused("REQUEST_MALFORMED", "bad_request")
         message, self._body = come = messages[0]
+        if self._body is EMPTY_PAYLOAD and message.headers.get("Content-Length", "").strip("0"):
+            return HeadRefused("REQUEST_MALFORMED", "bad_request")  # aiohttp takes the greatest length that llhttp can count for none
         if not self._body.is_eof():
             length = message.headers.get("Content-Length")
             self._left, self._ending = int(length) - follows if length is not None else None, b""

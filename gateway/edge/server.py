@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.edge.answer import Reply
 from gateway.edge.connection import Connection, Sender
-from gateway.edge.exchange import Exchange, Recorder
+from gateway.edge.exchange import CLIENT_ABORT, Exchange, Recorder
 from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
@@ -40,6 +40,10 @@ class Refusal(Struct, frozen=True, eq=False):
     held: float
     is_last: bool
     exchange: Exchange
+
+    def note_unsent(self) -> None:
+        """Take that its client has left before it was written."""
+        self.exchange.reason, self.exchange.bytes_out = CLIENT_ABORT, 0
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -150,13 +154,15 @@ class EdgeServer:
         self._unwritten.append((transport, refusal))
 
     def _write(self) -> None:
-        for transport, refusal in self._unwritten:
-            if not transport.is_closing():
-                transport.write(refusal.answer)
-                if refusal.is_last:
-                    transport.close()
-        self.recorder.record(*[refusal.exchange for _, refusal in self._unwritten])
-        self._unwritten.clear()
+        unwritten, self._unwritten = self._unwritten, []
+        for transport, refusal in unwritten:
+            if transport.is_closing():
+                refusal.note_unsent()
+                continue
+            transport.write(refusal.answer)
+            if refusal.is_last:
+                transport.close()
+        self.recorder.record(*[refusal.exchange for _, refusal in unwritten])
 
     def hold(self, connection: Connection, seconds: float) -> None:
         """Do not hear a client for so many seconds, if any. Whoever is held later is not to be heard earlier."""

@@ -67,6 +67,7 @@ class Forward:
         self._unknown: GatewayError | None = None  # the failure of an attempt that may have been executed
         self._outcome: Outcome = "ok"
         self._heard = False  # of an answer; the request is not repeated then
+        self._is_paused = False
 
     async def run(self) -> Streamed:
         """Send the request and pass the answer on; it has been written when this returns.
@@ -174,7 +175,7 @@ class Forward:
             idle_timeout=timeouts.body_idle,
             write_timeout=timeouts.idle,
         )
-        self._share.pause()
+        self._pause()
         try:
             await upload.run(connection)
         except ConnectionLost:
@@ -190,7 +191,22 @@ class Forward:
             if not self._reply.has_begun:
                 connection.deadline.set(timeouts.response, self._expired)
         finally:
+            self._resume()
+
+    def _pause(self) -> None:
+        """Take that the client is waited for; once the answer has begun, nobody counts that."""
+        if not self._is_answered:
+            self._is_paused = True
+            self._share.pause()
+
+    def _resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
             self._share.resume()
+
+    @property
+    def _is_answered(self) -> bool:
+        return "upstream" in self._exchange.phases
 
     @property
     def _is_uploading(self) -> bool:
@@ -327,8 +343,9 @@ class Forward:
 
     def _note_answered(self) -> None:
         """Take, once, that the head of the answer has come, or that none will."""
-        if "upstream" not in self._exchange.phases:
+        if not self._is_answered:
             self._exchange.phases["upstream"] = self._begun, monotonic()
+            self._resume()
             self._share.end(0)
 
     def _judge(self, error: UpstreamError, connection: Connection) -> None:

@@ -7,7 +7,6 @@ that keeps a few. While work is refused, what has come of them is read before an
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
 from msgspec import Struct
 
@@ -65,7 +64,9 @@ class EarlyRefusals:
         """Send the answers: what wakes up one client after the other costs less when nothing else is done between."""
         refused, self._refused = self._refused, []
         for sock, refusal in refused:
-            with suppress(OSError):  # the client has left
+            try:
                 sock.send(refusal.answer)  # an empty buffer takes it whole
+            except OSError:
+                refusal.note_unsent()
             sock.close()
         self._edge.recorder.record(*[refusal.exchange for _, refusal in refused])

@@ -77,7 +77,7 @@ class Member:
         if self.is_hung:
             return "it hung"
         code = self._code or 0
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
 
     @property
     def was_killed(self) -> bool:
@@ -149,3 +149,10 @@ class Member:
             for number in tuple(self._questions):
                 self._answer(number)
             self._on_end(self)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"

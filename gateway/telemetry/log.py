@@ -35,7 +35,7 @@ _OTHERS_FAULT: Final = (HttpProcessingError, ConnectionError, ssl.SSLError)
 
 def add_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Add `time`: UTC, ISO 8601 with microseconds."""
-    event["time"] = datetime.now(UTC).isoformat()
+    event["time"] = datetime.now(UTC).isoformat(timespec="microseconds")
     return event
 
 

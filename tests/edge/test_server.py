@@ -56,6 +56,9 @@ async def test_pipelined_requests_are_answered_in_order(start_edge: Any) -> None
         pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", id="A1-NUL"),
         pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="A2-two-lengths"),
         pytest.param(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", id="A2-signed-length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 018446744073709551615\r\n\r\nab", id="A2-a-length-that-the-parser-forgets"
+        ),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS-on-a-plain-port"),
     ],
 )
@@ -156,8 +159,9 @@ async def test_a_large_body_does_not_count_as_head(start_edge: Any) -> None:
     assert failure(raw)[0] == 200
 
 
-async def test_A7_a_dripping_head_is_closed_at_its_deadline(start_edge: Any) -> None:
-    edge = await start_edge(header_timeout=0.2)
+@pytest.mark.parametrize("idle_timeout", [5.0, 0.1])
+async def test_A7_a_dripping_head_is_closed_at_its_deadline(start_edge: Any, idle_timeout: float) -> None:
+    edge = await start_edge(header_timeout=0.2, idle_timeout=idle_timeout)
     status, headers, body = failure(await edge.raw(b"POST / HTTP/1.1\r\nHost"))
     assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
     assert edge.count("gateway_rejected_total", reason="header_timeout") == 1

@@ -66,5 +66,6 @@ async def start_rig(start_peer: StartPeer) -> AsyncIterator[StartRig]:
         await rig.stop()
         assert rig.log.calls == []
         assert not rig.front.in_flight
+        assert (rig.in_hand[-1], min(rig.in_hand)) == (0, 0), "each is counted once, until its answer begins"
         assert not rig.tunnels
         assert not any(pool.open for pool in rig.pools.values())

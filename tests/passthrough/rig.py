@@ -35,6 +35,7 @@ from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.shedding import Share
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.passthrough.handler import Passthrough
@@ -151,6 +152,7 @@ class Rig:
         self.log = structlog.testing.CapturingLogger()
         self.tunnels: set[Tunnel] = set()
         self.turns = structlog.testing.CapturingLogger()
+        self.in_hand: list[int] = [0]  # requests that the loop has something to do for, and how many there were before
         self.clusters = {name: self._cluster(name, each) for name, each in config.api.upstreams.items()}
         show_health(self.metrics, self.clusters.values())
         self.sdk_requests: list[str] = []
@@ -159,7 +161,10 @@ class Rig:
         recorder = Recorder(self.metrics, self.lines)
         routes = api_routes(config)
         ways = api_ways(config, routes, self.clusters, self.tunnels)
-        api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id")
+        share = Share(
+            begin=lambda _: self._note(1), end=lambda _: self._note(-1), pause=lambda: self._note(-1), resume=lambda: self._note(1)
+        )
+        api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id", share=share)
         log: Any = self.log
         self.front = Front(
             SDK, self._sdk, recorder, self.metrics, log, api=api.handle, routes=RouteTable(routes, SDK), trusted=TrustedProxies(trusted)
@@ -227,6 +232,9 @@ class Rig:
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def _note(self, more: int) -> None:
+        self.in_hand.append(self.in_hand[-1] + more)
 
     def _cluster(self, name: str, settings: Upstream) -> Cluster:
         log: Any = self.turns

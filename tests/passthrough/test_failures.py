@@ -268,6 +268,24 @@ async def test_A6_a_chunked_body_over_the_routes_limit_that_came_with_its_head_i
     assert rig.sessions.checked == []
 
 
+@pytest.mark.parametrize(("rest", "reason"), [(b"2\r\nbc\r\n", "body_too_large"), (b"", "body_timeout")])
+async def test_a_body_that_is_refused_behind_the_begin_of_its_answer_is_counted_like_any_other(
+    start_rig: StartRig, start_peer: StartPeer, rest: bytes, reason: str
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url, limits=IMPATIENT, max_body=2)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    await client.head()
+    client.send(rest)
+    assert await client.rest() == b"", "cut"
+    await rig.ended()
+    assert rig.count("gateway_rejected_total", reason=reason) == 1
+
+
 async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, limits=IMPATIENT)
     raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")

@@ -419,6 +419,7 @@ async def test_an_answer_may_come_while_the_request_is_still_coming(start_rig: S
     for piece in (b"1\r\na\r\n", b"2\r\nbc\r\n", b"0\r\n\r\n"):
         client.send(piece)
         assert await client.until(piece) == piece
+    assert rig.in_hand == [0, 1, 0, 1, 0], "begun, its body awaited, no more, its answer begun; not for its body once more"
 
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])

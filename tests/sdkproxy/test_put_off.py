@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.edge.exchange import CLIENT_ABORT
 from gateway.edge.shedding import Shedder
 from tests.sdkproxy.client import Client
 from tests.sdkproxy.conftest import StartGateway
@@ -73,6 +74,7 @@ async def test_who_leaves_while_its_request_is_put_off_is_counted(gateway: Any, 
     await until(lambda: gateway.count("gateway_connections") == 0)
     ended = partial(gateway.count, "gateway_requests_total", route="sdk", method="POST")
     await until(lambda: (ended(status="499"), ended(status="503")) == (1, 1))
+    assert [(line["reason"], line["bytes_out"]) for line in gateway.lines()] == [(CLIENT_ABORT, 0)] * 2
 
 
 @pytest.mark.usefixtures("late")

@@ -205,12 +205,11 @@ async def test_a_connection_on_which_all_is_refused_does_not_idle(late: list[boo
     for _ in range(2):
         assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
     [connection] = gateway.parts.edge.connections
-    connection._idle_since -= 3600  # as if no request had been read for so long
-    connection._look_idle()
+    connection._idle_too_long()  # as if no request had been read for so long
     assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
     assert late == [True] * 3
     connection.heard_at -= 3600
-    connection._look_idle()
+    connection._idle_too_long()
     assert await client.end() == b""
 
 

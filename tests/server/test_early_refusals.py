@@ -16,12 +16,13 @@ from structlog.testing import CapturingLogger
 from gateway.config import ServerTls
 from gateway.edge.answer import Answer
 from gateway.edge.connection import Connection, Sender
-from gateway.edge.exchange import Exchange
+from gateway.edge.exchange import CLIENT_ABORT, Exchange
 from gateway.edge.request import Request
 from gateway.edge.server import TOGETHER, EdgeServer, Refusal
 from gateway.edge.shedding import LATE, Shedder, Work
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
+from gateway.server.early_refusals import EarlyRefusals
 from tests.server.rig import PATH, Rig, StartRig, listening, tell
 from tests.upstream.certificates import Authority, Pair
 
@@ -308,6 +309,17 @@ async def test_who_has_left_is_counted_all_the_same(begin: StartRig, shedder: Sh
         [other] = await send(rig, LAST)
         assert (await whole_of(other)).startswith(b"HTTP/1.1 503 ")
         await rig.until(lambda: rig.acceptor.open == 0)
+
+
+async def test_who_leaves_before_the_refusal_is_sent_has_not_got_it(begin: StartRig) -> None:
+    rig = await begin()
+    early = EarlyRefusals(rig.edge, lambda *_: None)
+    ours, theirs = socket.socketpair()
+    theirs.send(LAST)
+    early.ask(ours, "192.0.2.1", 0.0)
+    theirs.close()
+    early.send()
+    assert [(line["status"], line["reason"], line["bytes_out"]) for line in rig.lines.lines] == [(503, CLIENT_ABORT, 0)]
 
 
 async def test_a_failure_of_our_own_with_one_is_nothing_to_the_others(

@@ -186,14 +186,15 @@ async def test_E3_an_error_of_our_own_is_a_worker_that_does_not_start(stage: Sta
     assert generation.members == set()
 
 
-async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage) -> None:
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 6, "signal 40")])
+async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage, number: int, name: str) -> None:
     generation = stage.generation(READY)
     await generation.start(stage.listeners, stage.tasks)
     victim = next(iter(generation.members))
-    os.kill(victim.pid, signal.SIGKILL)
+    os.kill(victim.pid, number)
     await until(lambda: victim not in generation.members and generation.serving == 2, generation)
     [ended] = stage.said("a worker has ended")
-    assert (ended["worker"], ended["reason"], ended["replaced_in_seconds"]) == (victim.slot, "killed by SIGKILL", 0)
+    assert (ended["worker"], ended["reason"], ended["replaced_in_seconds"]) == (victim.slot, f"killed by {name}", 0)
     assert snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total") == 1
 
 

@@ -5,7 +5,8 @@ import pty
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from datetime import datetime, tzinfo
+from typing import Any, Self
 
 import pytest
 import structlog
@@ -50,6 +51,19 @@ def streams() -> Iterator[Streams]:
 
 def start(streams: Streams, **config: Any) -> Logs:
     return Logs(Log(**config), out=streams.out[1], err=streams.err[1])
+
+
+def test_a_time_has_its_microseconds_in_a_whole_second_too(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Whole(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr("gateway.telemetry.log.datetime", Whole)
+    logs = start(streams)
+    logs.log.info("on the hour")
+    _, err = streams.read(logs)
+    assert json.loads(err)["time"] == "2026-01-02T03:04:05.000000+00:00"
 
 
 def test_access_lines_go_to_standard_output_as_json(streams: Streams) -> None:
