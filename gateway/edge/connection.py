@@ -218,9 +218,13 @@ class Connection(BaseProtocol):
         self._wake()
 
     def _note_unbegun(self, reason: str) -> None:
-        """Take that the request whose turn it would be never begins."""
-        if self._waiter is not None and self._queue and isinstance(self._queue[0], Request):
-            self._edge.note_unbegun(self._queue[0], reason)
+        """Take that the request whose turn it would be, or what is none, never begins."""
+        if self._waiter is not None and self._queue:
+            request = self._queue[0]
+            if isinstance(request, Exception):
+                self._answer_refused(request)
+            else:
+                self._edge.note_unbegun(request, reason)
             self._queue.clear()
 
     def _wake(self) -> None:
@@ -241,10 +245,11 @@ class Connection(BaseProtocol):
             self._deadline.set(self._edge.limits.idle_timeout, self._idle_too_long)
 
     def _idle_too_long(self) -> None:
-        """Close the connection, unless what has come meanwhile was refused at once, or is put off."""
-        left = self.heard_at + self._edge.limits.idle_timeout - self._loop.time()
-        if left > 0:
-            self._deadline.set(left, self._idle_too_long)
+        """Close the connection, unless what has come meanwhile was refused at once, is put off, or waits since the client is not heard."""
+        idle_timeout = self._edge.limits.idle_timeout
+        left = self.heard_at + idle_timeout - self._loop.time()
+        if left > 0 or self._has_come():
+            self._deadline.set(left if left > 0 else idle_timeout, self._idle_too_long)
         else:
             self.force_close()
 
@@ -428,7 +433,7 @@ class Connection(BaseProtocol):
         answer = failure_answer(failure, exchange.request_id, close=True)
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(answer.whole())
-        exchange.bytes_out = len(answer.body)
+            exchange.bytes_out = len(answer.body)
         self._edge.recorder.record(exchange)
 
     def _stalled(self) -> None:

@@ -77,6 +77,15 @@ async def test_who_leaves_while_its_request_is_put_off_is_counted(gateway: Any, 
     assert [(line["reason"], line["bytes_out"]) for line in gateway.lines()] == [(CLIENT_ABORT, 0)] * 2
 
 
+@pytest.mark.usefixtures("late", "put_off")
+async def test_A1_garbage_is_counted_though_who_sent_it_leaves_while_it_is_put_off(gateway: Any, client: Client) -> None:
+    client.send(b"GARBAGE\r\n\r\n")
+    await until(lambda: any(connection._come for connection in gateway.parts.edge.connections))
+    client.leave()
+    await until(lambda: gateway.count("gateway_rejected_total", reason="bad_request") == 1)
+    assert [(line["status"], line["reason"], line["bytes_out"]) for line in gateway.lines()] == [(400, "bad_request", 0)]
+
+
 @pytest.mark.usefixtures("late")
 async def test_what_was_put_off_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client) -> None:
     monkeypatch.setattr("gateway.edge.server.TOGETHER", 3600)
@@ -150,6 +159,24 @@ async def test_clients_are_heard_again_in_turn(late: list[bool], held: float, cl
         assert [answer[:13] for answer in both] == [b"HTTP/1.1 503 "] * 2
     assert loop.time() - begun >= 2 * held * 0.9
     assert late == [True] * 6
+
+
+@pytest.mark.usefixtures("late")
+async def test_a_client_that_has_sent_something_does_not_idle_while_it_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client
+) -> None:
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
+    assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
+    client.send(call())
+    [connection] = gateway.parts.edge.connections
+    await until(connection._has_come)
+    connection.heard_at -= 3600
+    connection._idle_too_long()
+    connection.hear()
+    assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+    connection.heard_at -= 3600
+    connection._idle_too_long()
+    assert await client.end() == b"", "now there was nothing that it waited for"
 
 
 async def test_a_client_may_leave_while_it_is_not_heard(late: list[bool], held: float, gateway: Any, client: Client, other: Client) -> None:
