@@ -9,7 +9,6 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from os import urandom
 from typing import Final, Protocol
 
@@ -57,8 +56,9 @@ class Admit(Protocol):
 class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
-    `open` is how many it holds, those that are being opened included; `refusal` gives what a client gets for whose connection there is no
-    descriptor. Every connection of `edge` must come from here. Those with TLS are always taken few by few: each takes as long as a request.
+    `open` is how many it holds, with those that are being opened, or wait for that; `refusal` gives what a client gets for whose connection
+    there is no descriptor. Every connection of `edge` must come from here. Those with TLS are always taken few by few: each takes as long
+    as a request.
     """
 
     def __init__(
@@ -80,18 +80,22 @@ class Acceptor:
         self._refusal = refusal
         self._again = again
         self._reserve = Reserve()
-        self._early = EarlyRefusals(edge, self._open)
+        self._early = EarlyRefusals(edge, self._open, self._go_on)
         self._ended = 0  # connections with one request at most, since some were taken last
         self._opened_lately = self._ended_lately = 0.0
-        self._deferring: dict[socket.socket, int] = {}  # what was set before
         self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
         self._question: asyncio.TimerHandle | None = None
-        self.open = 0
+        self._taken = 0
         self._is_started = False
         self._is_accepting = False
         edge.on_closed = self._note_closed
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return self._taken + self._early.waiting
 
     def start(self) -> None:
         """Begin to accept, and to listen where nobody has yet. Raises OSError."""
@@ -106,7 +110,7 @@ class Acceptor:
         """Accept no more. What waits is left to those who share the sockets; what is open, and what is being opened, stays."""
         self._is_started = False
         self._hold()
-        self._take_at_once()
+        self._early.admit_waiting()
         self._stop_timer()
         self._stop_question()
 
@@ -151,7 +155,6 @@ class Acceptor:
             if self._edge.is_shedding and self._ended_lately >= self._opened_lately / 2:
                 self._accept_refusing()
             else:
-                self._take_at_once()
                 self._accept_some(sock, min(BATCH + 2 * ended, MOST), self._open)
 
     def _accept_some(self, sock: socket.socket, count: int, take: Callable[[socket.socket, str], bool]) -> None:
@@ -163,7 +166,6 @@ class Acceptor:
     def _accept_refusing(self) -> None:
         """Accept all that waits, unless too much of the time goes into refusing what cannot begin, and look again in a moment."""
         self._hold()
-        self._take_what_brings_something()
         try:
             for sock in self._sockets:
                 self._accept_some(sock, MOST, self._ask)
@@ -171,25 +173,6 @@ class Acceptor:
         finally:
             if self._timer is None:
                 self._timer = self._loop.call_later(TOGETHER, self._ask_again)
-
-    def _take_what_brings_something(self) -> None:
-        """Have the system keep connections back until something has come on them, or a second or so has passed.
-
-        A proxy that is busy connects a good while before it sends; to open such a connection, only to refuse what comes, takes three times
-        as long as to refuse it at once.
-        """
-        for sock in self._sockets:
-            if sock.family != socket.AF_UNIX and sock not in self._deferring:
-                with suppress(OSError):  # a system that cannot do that
-                    self._deferring[sock] = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
-
-    def _take_at_once(self) -> None:
-        """Have connections as it was set before. What is still kept back comes when something has come on it."""
-        while self._deferring:
-            sock, before = self._deferring.popitem()
-            with suppress(OSError):  # closed
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, before)
 
     def _ask(self, sock: socket.socket, peer: str) -> bool:
         return self._open(sock, peer) if self._admission.sends_header(peer) else self._early.ask(sock, peer, self._loop.time())
@@ -224,7 +207,7 @@ class Acceptor:
         self._opening.add(task)
         self._opened_lately += 1
         task.add_done_callback(self._opened)
-        self.open += 1
+        self._taken += 1
         return True
 
     def _opened(self, task: asyncio.Task[bool]) -> None:
@@ -242,7 +225,7 @@ class Acceptor:
         self._give_back()
 
     def _give_back(self) -> None:
-        self.open -= 1
+        self._taken -= 1
         self._go_on()
 
     def _failed(self, sock: socket.socket, error: OSError) -> None:

@@ -2,11 +2,14 @@
 
 Clients that connect for each request send it with the connection; so do those of which many others have connections already, as a proxy
 that keeps a few. While work is refused, what has come of them is read before anything else, and their connection ends with the refusal.
+A proxy that is busy connects a good while before it sends; so those that bring nothing are opened only when they still have not after a
+second.
 """
 
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -15,6 +18,8 @@ from gateway.edge.forwarded import unmapped
 from gateway.edge.receiver import READ
 from gateway.edge.server import EdgeServer, Refusal
 
+SILENT: Final = 1.0
+"""Seconds after which a connection is opened on which nothing has come."""
 Admit = Callable[[socket.socket, str, bytes], object]
 
 
@@ -31,13 +36,22 @@ class Newcomer(Struct, eq=False, gc=False):
 class EarlyRefusals:
     """Refuses what new connections bring, together: `ask` for each of them, then `send`.
 
-    `admit` opens a connection, of which so many bytes have been read.
+    `admit` opens a connection, of which so many bytes have been read. `waiting` is how many have brought nothing yet, and `on_fewer` is
+    called when some of these may have ended. All belongs to one loop, which runs.
     """
 
-    def __init__(self, edge: EdgeServer, admit: Admit) -> None:
+    def __init__(self, edge: EdgeServer, admit: Admit, on_fewer: Callable[[], None]) -> None:
         self._edge = edge
         self._admit = admit
+        self._on_fewer = on_fewer
         self._refused: list[tuple[socket.socket, Refusal]] = []
+        self._silent: dict[socket.socket, tuple[str, float]] = {}  # whose each is, and when it came, in that order
+        self._timer: asyncio.TimerHandle | None = None  # for the first of these
+
+    @property
+    def waiting(self) -> int:
+        """How many connections have brought nothing yet."""
+        return len(self._silent)
 
     def ask(self, sock: socket.socket, peer: str, now: float) -> bool:
         """Read what has come on a new connection and have it refused, or admit it. `peer` is its address, empty on a unix socket.
@@ -46,7 +60,10 @@ class EarlyRefusals:
         """
         try:
             data = sock.recv(READ)
-        except OSError:  # nothing has come yet, or the client has left, which is found out again
+        except BlockingIOError:
+            self._wait_for(sock, peer, now)
+            return True
+        except OSError:  # the client has left, which is found out again
             data = b""
         try:
             refusal = self._edge.refuse(Newcomer(unmapped(peer) if peer else UNIX, now), data) if data else None
@@ -69,4 +86,46 @@ class EarlyRefusals:
             except OSError:
                 refusal.note_unsent()
             sock.close()
-        self._edge.recorder.record(*[refusal.exchange for _, refusal in refused])
+        if refused:
+            self._edge.recorder.record(*[refusal.exchange for _, refusal in refused])
+
+    def admit_waiting(self) -> None:
+        """Admit all that have brought nothing yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for sock in tuple(self._silent):
+            self._admit(sock, self._take(sock), b"")
+
+    def _wait_for(self, sock: socket.socket, peer: str, now: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = loop.call_later(SILENT, self._look)
+        self._silent[sock] = peer, now
+        loop.add_reader(sock, self._heard, sock)
+
+    def _take(self, sock: socket.socket) -> str:
+        """Wait for this one no more, and return whose it is."""
+        asyncio.get_running_loop().remove_reader(sock)
+        peer, _ = self._silent.pop(sock)
+        return peer
+
+    def _heard(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._refused:
+            loop.call_soon(self._answer)
+        self.ask(sock, self._take(sock), loop.time())
+
+    def _answer(self) -> None:
+        self.send()
+        self._on_fewer()
+
+    def _look(self) -> None:
+        """Admit those that have been silent for long."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for sock, (_, came) in tuple(self._silent.items()):
+            if loop.time() < came + SILENT:
+                self._timer = loop.call_at(came + SILENT, self._look)
+                return
+            self._admit(sock, self._take(sock), b"")

@@ -1,14 +1,12 @@
 """What new connections bring while work is refused, with both loops: refused before they are opened, or begun as it is otherwise."""
 
 import asyncio
-import errno
 import json
 import socket
 import ssl
 import struct
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -213,60 +211,86 @@ async def test_clients_that_stayed_and_leave_all_at_once_are_no_such_clients(
     sock.close()
 
 
-async def test_what_brings_nothing_yet_is_kept_back(begin: StartRig, shedder: Shedding, tmp_path: Path) -> None:
-    rig = await begin(sockets=[listening(), unix(tmp_path / "gateway.sock")])
-
-    def deferred() -> int:
-        return rig.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
-
-    assert deferred() == 0
-    [sock] = await send(rig, LAST)
-    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
-    assert deferred() == 1
-    silent = socket.create_connection(("127.0.0.1", rig.port))
-    silent.setblocking(False)
-    behind = socket.create_connection(("127.0.0.1", rig.port))
-    behind.setblocking(False)
-    behind.send(LAST)
+async def silent_ones(rig: Rig, count: int = 1) -> list[socket.socket]:
+    """Connect while work is refused, and send nothing."""
+    *silent, behind = await send(rig, *[b""] * count, LAST)
     assert (await whole_of(behind)).startswith(b"HTTP/1.1 503 ")
-    assert rig.acceptor.open == 0
+    assert rig.acceptor.open == count
+    return silent
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_who_says_nothing_yet_is_refused_without_a_connection_when_it_does(
+    begin: StartRig, opened: list[Connection], tmp_path: Path, kind: str
+) -> None:
+    rig = await begin(sockets=[] if kind == "tcp" else [unix(tmp_path / "gateway.sock")])
+    silent = await silent_ones(rig, 3)
+    for number, sock in enumerate(silent, 1):
+        sock.send(KEPT)
+        assert b"\r\nConnection: close\r\n" in await whole_of(sock)
+        await rig.until(lambda: rig.acceptor.open == len(silent) - number)  # noqa: B023  called in this turn only
+    assert opened == []
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_who_says_nothing_yet_begins_when_it_does_and_may(begin: StartRig, shedder: Shedding, *, is_over: bool) -> None:
+    rig = await begin()
+    silent, left = await silent_ones(rig, 2)
+    if is_over:
+        shedder.is_shedding = False
+    shedder.places = 1
+    left.close()
     silent.send(KEPT)
-    assert b"\r\nConnection: close\r\n" in await whole_of(silent)
-    shedder.is_shedding, shedder.places = False, 1
-    fresh = await rig.connect()
-    await fresh.ask()
-    assert deferred() == 0
-    fresh.close()
+    assert (await answer_of(silent)).startswith(b"HTTP/1.1 200 ")
+    silent.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
 
 
-class Plain(socket.socket):
-    """A socket of a system that cannot keep connections back."""
+async def test_who_says_nothing_for_long_is_opened(
+    begin: StartRig, opened: list[Connection], shedder: Shedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.server.early_refusals.SILENT", 0.1)
+    rig = await begin()
+    first, second = await silent_ones(rig, 2)
+    first.send(LAST)
+    assert (await whole_of(first)).startswith(b"HTTP/1.1 503 ")
+    third = socket.create_connection(rig.sockets[0].getsockname())
+    third.setblocking(False)
+    await rig.until(lambda: len(opened) == 2)
+    assert rig.acceptor.open == 2
+    shedder.places = 2
+    for sock in (second, third):
+        sock.send(KEPT)
+        assert (await answer_of(sock)).startswith(b"HTTP/1.1 200 ")
+        sock.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
 
-    def getsockopt(self, level: int, option: int, *more: int) -> Any:
-        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT):
-            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
-        return super().getsockopt(level, option, *more)
 
-
-async def test_where_the_system_cannot_keep_connections_back_they_are_refused_all_the_same(begin: StartRig) -> None:
-    rig = await begin(sockets=[Plain(fileno=listening().detach())])
-    for _ in range(2):
-        [client] = await send(rig, LAST)
-        assert (await whole_of(client)).startswith(b"HTTP/1.1 503 ")
-
-
-async def test_how_connections_were_taken_before_is_restored_when_accepting_stops(begin: StartRig, shedder: Shedding) -> None:
-    sock = listening()
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 3)
-    before = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
-    assert before > 1
-    rig = await begin(sockets=[sock])
-    for _ in range(2):
-        [client] = await send(rig, LAST)
-        assert (await whole_of(client)).startswith(b"HTTP/1.1 503 ")
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == 1
+async def test_F1_who_says_nothing_yet_when_it_stops_is_served_once_more(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin()
+    silent = await silent_ones(rig, 5)
     rig.acceptor.stop()
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == before
+    for sock in rig.sockets:
+        sock.close()
+    shedder.is_shedding, shedder.places = False, 5
+    rig.front.draining = True
+    for sock in silent:
+        sock.send(KEPT)
+        answer = await whole_of(sock)
+        assert (answer.startswith(b"HTTP/1.1 200 "), b"\r\nConnection: close\r\n" in answer) == (True, True)
+    await rig.until(lambda: rig.acceptor.open == 0)
+
+
+async def test_who_says_nothing_yet_counts_as_open(begin: StartRig) -> None:
+    rig = await begin(connections=2)
+    first, second, third = await send(rig, b"", b"", LAST)
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    assert rig.acceptor.open == 2
+    first.send(LAST)
+    for sock in (first, third):
+        assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    second.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
 
 
 @pytest.mark.parametrize("request_", [KEPT, LAST, OLD], ids=["keep-alive", "close", "old"])
@@ -313,7 +337,7 @@ async def test_who_has_left_is_counted_all_the_same(begin: StartRig, shedder: Sh
 
 async def test_who_leaves_before_the_refusal_is_sent_has_not_got_it(begin: StartRig) -> None:
     rig = await begin()
-    early = EarlyRefusals(rig.edge, lambda *_: None)
+    early = EarlyRefusals(rig.edge, lambda *_: None, lambda: None)
     ours, theirs = socket.socketpair()
     theirs.send(LAST)
     early.ask(ours, "192.0.2.1", 0.0)
