@@ -11,6 +11,7 @@ from gateway.config import ApiRoute, Config, ConfigError, HeaderChanges, Upstrea
 from gateway.config.rules import METHOD
 from gateway.edge.routing import RouteTable, explain
 from gateway.passthrough.ways import api_routes, check_api, identity_names
+from gateway.sdkproxy.contract import ENDPOINT
 
 _SESSIONS: Final = {
     "required": "without a valid login it is answered with 401",
@@ -49,9 +50,19 @@ def explanation(config: Config, method: str, url: str) -> Iterator[str]:
     routes = api_routes(config)
     explained = explain(RouteTable(routes, config.sdk_proxy.path_prefix), method, url)
     yield from str(explained).splitlines()
+    if explained.outcome == "sdk":
+        yield from _sdk_answer(config.sdk_proxy.path_prefix + ENDPOINT, method, explained.path)
     if explained.route is not None and config.api is not None:
         settings = config.api.routes[routes.index(explained.route)]
         yield from _details(config, settings, config.api.upstreams[settings.upstream])
+
+
+def _sdk_answer(resource: str, method: str, path: str) -> Iterator[str]:
+    """Say what is wrong with the path or the method of an SDK request."""
+    if path != resource:
+        yield f"answer: 404 NOT_FOUND; the one SDK path is {resource}"
+    elif method != "POST":
+        yield "answer: 405 METHOD_NOT_ALLOWED; SDK requests are POST"
 
 
 def _details(config: Config, route: ApiRoute, upstream: Upstream) -> Iterator[str]:

@@ -172,6 +172,8 @@ def _no_anew(name: str) -> str | None:
 
 def _url(text: str) -> str | None:
     rest = text.partition("://")[2]
+    if not rest:
+        return None  # the pattern refuses it
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         return "a user and password cannot stand in a URL"
@@ -206,7 +208,9 @@ def _network(text: str) -> str | None:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
-        return "an address within a network, not a network: write its first address" if "host bits" in str(error) else "not a network"
+        if "host bits" in str(error):
+            return "an address within a network, not a network: write its first address"
+        return "not a network: write an address or a network such as 10.0.0.0/8"
     is_mapped = isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None
     return "IPv4 addresses in the form of IPv6, which no client has here: write them as IPv4" if is_mapped else None
 

@@ -136,6 +136,7 @@ class Explanation:
     session: str = ""
     sent: str = ""
     route: Route | None = None
+    path: str = ""
 
     def __str__(self) -> str:
         fields = (("outcome", self.outcome), ("reason", self.reason), ("route", self.prefix), ("upstream", self.upstream))
@@ -152,7 +153,7 @@ def explain(table: RouteTable, method: str, url: str) -> Explanation:
     except GatewayError as error:
         return Explanation(error.failure.code, error.reason)
     if match.is_sdk:
-        return Explanation("sdk", "below the SDK prefix", session="required")
+        return Explanation("sdk", "below the SDK prefix", session="required", path=target.path)
     route = match.route
     if route is None:
         return Explanation("NOT_FOUND", "no route")

@@ -238,6 +238,7 @@ class Supervisor:
 
     async def _cut(self, draining: Iterable[asyncio.Task[None]]) -> None:
         """End at once: the workers log what they cut."""
+        self.log().warning("ending at once: told to a second time")
         for member in self._members():
             member.cut()
         await asyncio.wait(draining, timeout=CUT_WITHIN)

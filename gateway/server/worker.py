@@ -125,6 +125,8 @@ class Worker:
             draining.begin(is_final=_is_final(order))
             self.channel.send(Closed(parts.front.in_flight))
             await first(draining.end(), self._told_to_end(draining))
+            if parts.front.in_flight:
+                self._logs.log.warning("requests are cut off", in_flight=parts.front.in_flight)
         finally:
             acceptor.close()
             beating.cancel()

@@ -84,6 +84,20 @@ def test_explains_what_takes_no_route(command: Command, file: Path, method: str,
     assert (outcome.code, outcome.out.splitlines()[0]) == (0, first)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("POST", "/alipayplus/v1/sdkProxy?x=1", []),
+        ("GET", "/alipayplus/v1/sdkProxy", ["answer: 405 METHOD_NOT_ALLOWED; SDK requests are POST"]),
+        ("POST", "/alipayplus/v1/sdkProxy/", ["answer: 404 NOT_FOUND; the one SDK path is /alipayplus/v1/sdkProxy"]),
+        ("GET", "/alipayplus/v2/sdkProxy", ["answer: 404 NOT_FOUND; the one SDK path is /alipayplus/v1/sdkProxy"]),
+    ],
+)
+def test_says_what_is_wrong_with_an_sdk_request(command: Command, file: Path, method: str, path: str, answer: list[str]) -> None:
+    lines = command("routes -c", file, method, f"https://api.example{path}").out.splitlines()
+    assert lines == ["outcome: sdk", "reason: below the SDK prefix", "session: required", *answer]
+
+
 def test_a_faulty_configuration_is_not_explained(command: Command, file: Path) -> None:
     file.write_text(
         file.read_text().replace("prefix: /pub", "prefix: /pub/../x").replace("set: {X-Gateway", "set: {X-Request-Id: a, X-Tier")

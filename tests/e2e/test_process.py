@@ -149,6 +149,7 @@ async def test_F1_a_second_signal_ends_it_at_once(start: Any) -> None:
     assert await gateway.ended() != 0
     with pytest.raises(aiohttp.ClientError):
         await waiting
+    assert [b'"ending at once: told to a second time"' in gateway.err, b'"requests are cut off"' in gateway.err] == [True, True]
 
 
 async def test_a_kept_connection_that_is_idle_when_the_drain_begins_is_served_once_more(start: Any) -> None:
