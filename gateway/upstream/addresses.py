@@ -4,6 +4,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from threading import Thread
 from typing import Final
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
@@ -18,8 +20,42 @@ _PATIENCE: Final = 0.5
 
 
 async def system_resolve(host: str, port: int) -> Sequence[Address]:
-    """Ask the system for the addresses of a host. Raises OSError (socket.gaierror is one)."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Ask the system for the addresses of a host. Raises OSError (socket.gaierror is one).
+
+    Each lookup has a thread of its own: two that hang are enough to fill uvloop's, and keep the process from ending.
+    """
+    with suppress(socket.gaierror):  # it is a name
+        return _ask(host, port, socket.AI_NUMERICHOST)
+    found: asyncio.Future[Sequence[Address]] = asyncio.get_running_loop().create_future()
+    try:
+        Thread(target=_look_up, args=(found, host, port), daemon=True).start()
+    except RuntimeError as error:
+        raise OSError("no thread for a lookup") from error
+    return await found
+
+
+def _look_up(found: asyncio.Future[Sequence[Address]], host: str, port: int) -> None:
+    addresses: Sequence[Address] = ()
+    failure: Exception | None = None
+    try:
+        addresses = _ask(host, port)
+    except Exception as error:  # noqa: BLE001  raised by whoever waits
+        failure = error
+    with suppress(RuntimeError):  # the loop has been closed
+        found.get_loop().call_soon_threadsafe(_settle, found, addresses, failure)
+
+
+def _settle(found: asyncio.Future[Sequence[Address]], addresses: Sequence[Address], failure: Exception | None) -> None:
+    if found.cancelled():
+        return
+    if failure is not None:
+        found.set_exception(failure)
+    else:
+        found.set_result(addresses)
+
+
+def _ask(host: str, port: int, flags: int = 0) -> Sequence[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(socket.AddressFamily(family), address) for family, _, _, _, address in found]  # type: ignore[misc]  # two or four members
 
 

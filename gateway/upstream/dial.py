@@ -1,6 +1,7 @@
 """Making a connection: the socket, a tunnel through a proxy, TLS. Whatever goes wrong here is Unreachable."""
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -140,11 +141,32 @@ async def _connected(family: socket.AddressFamily, address: str | tuple[str, int
         else:
             for level, option, value in _OPTIONS:
                 sock.setsockopt(level, option, value)
-            await asyncio.get_running_loop().sock_connect(sock, address)
+            await _connect_to_address(sock, address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _connect_to_address(sock: socket.socket, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
+    """Connect. uvloop looks up what is an address already, and waits for its threads."""
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        loop = asyncio.get_running_loop()
+        writable = loop.create_future()
+        loop.add_writer(sock, _wake, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(sock)
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error)) from None
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def _connect_to_path(sock: socket.socket, path: str) -> None:

@@ -1,6 +1,8 @@
 import asyncio
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -120,3 +122,49 @@ async def test_closing_ends_a_lookup() -> None:
 async def test_the_system_knows_this_host() -> None:
     assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("127.0.0.1", 80)
     assert (socket.AF_INET6, ("::1", 80, 0, 0)) in await system_resolve("::1", 80)
+    assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("localhost", 80)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let lookups of names that begin with `hangs` wait for this event."""
+    answered, ask = threading.Event(), socket.getaddrinfo
+
+    def lookup(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.startswith("hangs") and not options.get("flags"):
+            assert answered.wait(30)
+            host = "127.0.0.1"
+        return ask(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    yield answered
+    answered.set()
+
+
+async def test_F7_lookups_that_hang_keep_no_others_waiting(hanging: threading.Event) -> None:
+    waiting = [asyncio.create_task(system_resolve(f"hangs{number}.example", 80)) for number in range(100)]
+    async with asyncio.timeout(10):
+        assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("localhost", 80)
+    assert not any(task.done() for task in waiting)
+    hanging.set()
+    assert [[address[0] for _, address in await task] for task in waiting] == [["127.0.0.1"]] * 100
+
+
+async def test_F7_a_lookup_that_nobody_waits_for_any_more_is_nothing_to_the_loop(hanging: threading.Event) -> None:
+    left = asyncio.create_task(system_resolve("hangs.example", 80))
+    await asyncio.sleep(0)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    hanging.set()
+    assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("localhost", 80)
+
+
+async def test_where_no_thread_can_be_had_no_name_is_known_and_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("127.0.0.1", 80)
+    with pytest.raises(OSError, match="no thread"):
+        await system_resolve("localhost", 80)
