@@ -13,7 +13,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.alipayplus.background import Background
-from gateway.alipayplus.client import URI, Client, Timeouts
+from gateway.alipayplus.client import URI, Client, Grow, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
@@ -85,8 +85,13 @@ class Runtime:
 
 
 @asynccontextmanager
-async def running(config: Config, metrics: Metrics, logs: Logs, export: Export | None = None) -> AsyncIterator[Runtime]:
-    """Build every part and run it until the context ends. Reads the key files; opens no listener. `export` takes spans, if any are made."""
+async def running(
+    config: Config, metrics: Metrics, logs: Logs, export: Export | None = None, *, workers: int = 1
+) -> AsyncIterator[Runtime]:
+    """Build every part and run it until the context ends. Reads the key files; opens no listener. `export` takes spans, if any are made.
+
+    There are so many `workers`, this one included.
+    """
     async with AsyncExitStack() as stack:
 
         def clients(seconds: float) -> int:
@@ -102,7 +107,8 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         _show_keys(metrics, ring)
         several = _several(ring.signing, logs.log)
         few = FEW if several is None else 5 * LANES // 2  # while some are signed, others are on their way there, and back
-        shedder = Shedder(logs.log, loop, has_room=MemoryWatch().has_room, clients=clients, queued=queued, waiting=turns.waiting, few=few)
+        memory = MemoryWatch(workers=workers)
+        shedder = Shedder(logs.log, loop, has_room=memory.has_room, clients=clients, queued=queued, waiting=turns.waiting, few=few)
         signer = _signer(ring.signing, several, shedder, logs.log, stack)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
         upstreams = _upstreams(config, metrics, logs.log)
@@ -110,7 +116,7 @@ async def running(config: Config, metrics: Metrics, logs: Logs, export: Export |
         for cluster in clusters:
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
-        client = _client(config.alipayplus, ring, signer, hosts, metrics)
+        client = _client(config.alipayplus, ring, signer, hosts, metrics, grow=shedder.grow)
         sessions = _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)
@@ -218,7 +224,9 @@ def _several(key: SigningKey, log: FilteringBoundLogger) -> MultiBuffer | None:
     return several
 
 
-def _client(config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics) -> Client:
+def _client(
+    config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics, *, grow: Grow
+) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)
     metrics.queue_length.set_function(lambda: limiter.waiting)
@@ -231,6 +239,7 @@ def _client(config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tu
         timeouts=Timeouts(config.timeout, config.connect_timeout, config.queue_timeout),
         max_response=config.max_response,
         allow_unsigned_failures=config.verification.allow_unsigned_failures,
+        grow=grow,
     )
 
 

@@ -5,7 +5,7 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from time import monotonic, time
@@ -30,6 +30,8 @@ from gateway.telemetry.spans import Phases
 from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError, settle
 from gateway.upstream import Unreachable as NoConnection
 
+Grow = Callable[[int, int], bool]
+"""Says whether an answer, for so many bytes of which there is room, may have so many more."""
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
 HTTP_OK: Final = 200
 
@@ -37,6 +39,7 @@ HTTP_OK: Final = 200
 class Call(Struct, gc=False):
     """The record of one call. `phases` are queue, sign, alipayplus, verify; `sent` is not_sent, answered or unknown; `status` is HTTP's.
 
+    `room` is for how many bytes of a large answer there has to be room for as long as that, or what is made of it, is held.
     `response_times` and `clock_offset` are those of the answer as it came: they mean nothing unless it was verified (answered).
     """
 
@@ -48,6 +51,7 @@ class Call(Struct, gc=False):
     response_times: Sequence[str] = ()
     key_version: str | None = None
     clock_offset: float | None = None
+    room: int = 0
 
     @property
     def response_time(self) -> str | None:
@@ -68,6 +72,7 @@ class Client:
 
     `scenes` are the hosts of each scene that has hosts of its own, `default` those of all others. Another one than the first is tried
     only while no connection could be made: `sdkProxy` has no idempotency key (protocol section 4). `signer` signs with the ring's key.
+    `grow` is asked before more of a large answer is taken; whoever calls gives back what the call has then.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Client:
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
+        grow: Grow = lambda _size, _more: True,
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -91,6 +97,7 @@ class Client:
         self._timeouts = timeouts
         self._max_response = max_response
         self._allow_unsigned_failures = allow_unsigned_failures
+        self._grow = grow
 
     async def call(self, header: bytes, data: bytes, customer_id: str, scene: str | None, call: Call) -> Response:
         """Send one SDK request and return the verified answer.
@@ -149,8 +156,8 @@ class Client:
             call.phases["sign"] = (asked, begun)
             call.sent = "unknown"
             head = self._head(lease.endpoint, call, signature, len(body))
-            end, limit = partial(settle, answered), self._max_response
-            lease.connection.begin(head, body, limit=limit, timeout=self._timeouts.total, done=end)
+            end, limit, has_room = partial(settle, answered), self._max_response, partial(self._has_room, call)
+            lease.connection.begin(head, body, limit=limit, timeout=self._timeouts.total, done=end, has_room=has_room)
 
         try:
             text = partial(string_to_sign, URI, self._ring.client_id, call.request_time, body)
@@ -176,6 +183,12 @@ class Client:
         call.response_times = answer.all("response-time")
         call.clock_offset = clock_offset(call.response_time, sent_at, ended - begun)
         return answer
+
+    def _has_room(self, call: Call, more: int) -> bool:
+        has_room = self._grow(call.room, more)
+        if has_room:
+            call.room += more
+        return has_room
 
     def _head(self, endpoint: Endpoint, call: Call, signature: bytes, size: int) -> bytes:
         call.key_version = version = self._ring.signing.version

@@ -1,6 +1,7 @@
 """How much room is left in the memory that this process may use, as its cgroups tell. Beyond their limits the kernel kills."""
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -12,53 +13,83 @@ from gateway.telemetry.cgroup import ROOT, Cgroup, cgroups
 NEARLY: Final = 0.9
 """The share of a limit that may be used."""
 PERIOD: Final = 0.1
-"""Seconds for which what was read holds."""
-
-_FILES: Final = {
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: ("memory.max", "memory.current", "inactive_file"),
-}
+"""Seconds for which what was read holds, unless CLOSE of the room is asked for, with what has begun since."""
+CLOSE: Final = 0.25
+AT_LEAST: Final = 0.005
+"""Seconds for which it holds in any case."""
+LIMITS_PERIOD: Final = 1.0
+"""Seconds for which the limits hold: whoever runs the process may change them."""
+UNSEEN: Final = 192 * 1024
+"""Bytes that a request may take, beside its body, before that is seen: what is held of its answer while its client is slow."""
 _NO_LIMIT: Final = 1 << 62  # version 1 writes the largest number of whole pages
 
 
-class MemoryWatch:
-    """Looks at each cgroup with a limit that this process was in when the watch was made."""
+class _Names(Struct, frozen=True):
+    """What a version calls its files, and in `memory.stat` the files' pages, those of them first that the kernel can let go of."""
 
-    def __init__(self, root: Path = ROOT, *, now: Callable[[], float] = monotonic) -> None:
-        self._limited = tuple(limited for group in cgroups("memory", root) if (limited := _limited(group)) is not None)
+    limit: str
+    usage: str
+    files: tuple[str, str]
+    mapped: str
+
+
+_NAMES: Final = {
+    1: _Names("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"), "total_mapped_file"),
+    2: _Names("memory.max", "memory.current", ("inactive_file", "active_file"), "file_mapped"),
+}
+
+
+class MemoryWatch:
+    """Looks at each cgroup that this process was in when the watch was made.
+
+    It is one of so many `workers` that share their room, and may all ask for as much at the same time.
+    """
+
+    def __init__(self, root: Path = ROOT, *, workers: int = 1, now: Callable[[], float] = monotonic) -> None:
+        self._groups = tuple(cgroups("memory", root))
+        self._workers = workers
         self._now = now
-        self._read_at = -PERIOD
-        self._room = 0.0
+        self._limits: dict[Cgroup, int] = {}
+        self._limits_read_at = self._read_at = -inf
+        self._room: dict[Cgroup, float] = {}
+        self._unseen = 0
 
     def has_room(self, size: int = 0) -> bool:
-        """Tell whether so many bytes more would leave some room below each limit. Files that the kernel can let go of do not count."""
-        if not self._limited:
-            return True
+        """Tell whether a request may begin, and so many bytes more leave some room below each limit.
+
+        Files that the kernel can let go of do not count. What cannot be read just now, is as it was.
+        """
         now = self._now()
-        if now - self._read_at >= PERIOD:
-            self._read_at = now
-            self._room = min(limited.room() for limited in self._limited)
-        return size < self._room
+        if now - self._limits_read_at >= LIMITS_PERIOD:
+            self._limits_read_at = now
+            self._read_limits()
+        if not self._limits:
+            return True
+        age = now - self._read_at
+        if age >= PERIOD or (age >= AT_LEAST and not self._is_room_for(size, CLOSE)):
+            self._read_at, self._unseen = now, 0
+            self._room = {group: self._room_in(group, limit) for group, limit in self._limits.items()}
+        if not self._is_room_for(size):
+            return False
+        self._unseen += UNSEEN
+        return True
 
+    def _is_room_for(self, size: int, share: float = 1.0) -> bool:
+        return self._workers * (size + self._unseen) < share * min(self._room.values(), default=inf)
 
-class _Limited(Struct, frozen=True):
-    group: Cgroup
-    limit: int
+    def _read_limits(self) -> None:
+        for group in self._groups:
+            limit = group.read(_NAMES[group.version].limit).strip()
+            if limit.isdecimal() and 0 < int(limit) < _NO_LIMIT:
+                self._limits[group] = int(limit)
+            elif limit:
+                self._limits.pop(group, None)
 
-    def room(self) -> float:
-        _, usage, inactive = _FILES[self.group.version]
-        return NEARLY * self.limit - _number(self.group.read(usage)) + _stat(self.group, inactive)
-
-
-def _limited(group: Cgroup) -> _Limited | None:
-    limit = _number(group.read(_FILES[group.version][0]))
-    return _Limited(group, limit) if 0 < limit < _NO_LIMIT else None
-
-
-def _stat(group: Cgroup, name: str) -> int:
-    values = (line.partition(" ") for line in group.read("memory.stat").splitlines())
-    return next((_number(value) for key, _, value in values if key == name), 0)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.strip().isdecimal() else 0
+    def _room_in(self, group: Cgroup, limit: int) -> float:
+        names = _NAMES[group.version]
+        usage = group.read(names.usage).strip()
+        stat = dict(line.split(" ", 1) for line in group.read("memory.stat").splitlines() if " " in line)
+        if not usage.isdecimal() or not stat:
+            return self._room.get(group, inf)
+        inactive, active, mapped = (int(stat.get(name, "0")) for name in (*names.files, names.mapped))
+        return NEARLY * limit - int(usage) + max(inactive, inactive + active - mapped)

@@ -59,7 +59,8 @@ HELD: Final = 0.8
 BRIEF: Final = 0.05
 """Seconds that are too short for that."""
 COPIES: Final = 5
-"""How often a body is held at most while it is checked, signed and sent: once and a half in each form, and what the kernel takes."""
+"""How often a body is held at most while it is checked, signed and sent, or verified and passed on: once and a half in each form, and what
+the kernel takes."""
 LATE: Final = "the event loop is late"
 """Why work is refused, in the log."""
 _SHARE: Final = 0.5
@@ -97,12 +98,14 @@ class Loop(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One kind of work, as whoever does it sees the shedder: its methods for that kind."""
+    """One kind of work, as whoever does it sees the shedder: its methods for that kind, and for the room that each takes."""
 
     begin: Callable[[int], None] = lambda _size: None
     end: Callable[[int], None] = lambda _size: None
     pause: Callable[[], None] = lambda: None
     resume: Callable[[], None] = lambda: None
+    grow: Callable[[int, int], bool] = lambda _size, _more: True
+    shrink: Callable[[int], None] = lambda _size: None
 
 
 NO_BOUND: Final = Share()
@@ -145,6 +148,7 @@ class Shedder:
         self._late = 0.0
         self._late_on_average = 0.0
         self._promised = 0  # bytes
+        self._grown = 0  # of these, for what has come for requests in hand
         self._in_hand = 0.0  # units of the costs
         self._refused = 0  # in this overload
         self._term_began = self._counted_at = 0.0
@@ -169,7 +173,8 @@ class Shedder:
 
     def share(self, work: Work) -> Share:
         """Return what one kind of work is told of."""
-        return Share(*(partial(method, work) for method in (self.begin, self.end, self.pause, self.resume)))
+        begin, end, pause, resume = (partial(method, work) for method in (self.begin, self.end, self.pause, self.resume))
+        return Share(begin, end, pause, resume, self.grow, self.shrink)
 
     def passes(self, work: Work, *, is_new: bool = False) -> bool:
         """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`.
@@ -243,6 +248,23 @@ class Shedder:
     def resume(self, work: Work) -> None:
         """Take that its client waits for such a request again."""
         self._in_hand += _COSTS[work]
+
+    def grow(self, size: int, more: int) -> bool:
+        """Promise room, if there is that, for so many bytes `more` that come for a request in hand, beside `size` that it has; say whether.
+
+        Where no other has grown, this one may in any case: there may never be as much.
+        """
+        held = more * COPIES
+        if self._grown > size * COPIES and not self._has_room(self._promised + held):
+            return False
+        self._promised += held
+        self._grown += held
+        return True
+
+    def shrink(self, size: int) -> None:
+        """Take that what came for one request, so many bytes, is not held any more."""
+        self._promised -= size * COPIES
+        self._grown -= size * COPIES
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""

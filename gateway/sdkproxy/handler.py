@@ -106,10 +106,14 @@ class SdkProxy:
         calling = self._client.call(message.header, message.data, identity.customer_id, message.scene, call)
         del message  # the whole body with it
         try:
-            response = await calling
+            try:
+                response = await calling
+            finally:
+                self._note_call(exchange, sdk, call)
+            return self._answer(response, exchange, sdk)
         finally:
-            self._note_call(exchange, sdk, call)
-        return self._answer(response, exchange, sdk)
+            if call.room:
+                self._share.shrink(call.room)
 
     async def _read(self, request: Request) -> bytes:
         if request.content.is_eof():

@@ -14,6 +14,11 @@ def usable_cpus(root: Path = ROOT) -> int:
     return max(1, math.ceil(min((allowed, *quotas))))
 
 
+def worker_count(configured: int) -> int:
+    """Return how many workers there are; 0 was configured for as many as can run at once."""
+    return configured or usable_cpus()
+
+
 def _quota(group: Cgroup) -> float:
     """Return the CPUs of a cgroup's quota; 0 where there is none."""
     if group.version == 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.config import Address, Config
-from gateway.server.cpus import usable_cpus
+from gateway.server.cpus import worker_count
 from gateway.server.inherited import Inherited
 from gateway.server.pid_file import PidFile
 from gateway.server.sockets import Listeners, open_address, open_listeners
@@ -53,7 +53,7 @@ class Place:
 def _listeners(config: Config, inherited: Inherited, former: Place | None) -> Listeners:
     server = config.server
     opening = former.listeners.reopen if former is not None else open_listeners
-    return opening(server.listen, slots=int(server.workers) or usable_cpus(), unix_mode=int(server.unix_mode, 8), inherited=inherited)
+    return opening(server.listen, slots=worker_count(server.workers), unix_mode=int(server.unix_mode, 8), inherited=inherited)
 
 
 def _admin(address: Address, former: Place | None) -> socket.socket:

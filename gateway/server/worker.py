@@ -33,6 +33,7 @@ from gateway.server.control import (
     receive_descriptors,
 )
 from gateway.server.copies import Copies
+from gateway.server.cpus import worker_count
 from gateway.server.drain import Draining
 from gateway.server.loading import loaded
 from gateway.server.race import first
@@ -83,7 +84,8 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
         spans = exporter(config.telemetry.tracing, logs.log)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker.channel, sock=channel)
         with strays_logged(logs.log), Copies(assignment.files) as copies:
-            async with runtime.running(copies.apply(config), metrics, logs, spans.export if spans else None) as parts:
+            workers, export = worker_count(config.server.workers), spans.export if spans else None
+            async with runtime.running(copies.apply(config), metrics, logs, export, workers=workers) as parts:
                 await worker.serve(parts, acceptor(parts, sockets, logs.log))
     except Exception:
         logs.log.exception("a worker failed")

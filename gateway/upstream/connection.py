@@ -19,12 +19,19 @@ from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
 
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache
+SMALL: Final = 64 * 1024
+"""Bytes of a whole answer for which nobody is asked for room."""
+_UNREAD_TLS: Final = 16 * 1024  # bytes
+_ROOM_AGAIN: Final = 0.02  # seconds until there may be room
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
 
 _NOBODY: Final = asyncio.BufferedProtocol()
 
 Done = Callable[[Answer | UpstreamError], None]
 """Is told how an exchange has ended."""
+
+HasRoom = Callable[[int], bool]
+"""Says whether so many bytes more of an answer may be held."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -53,6 +60,9 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = AnswerParser()
         self._finished = True
         self._done: Done | None = None  # of an exchange
+        self._has_room: HasRoom | None = None
+        self._room = 0  # bytes for which there is room
+        self._room_timer: asyncio.TimerHandle | None = None
         self._error: UpstreamError | None = None
         self._reader: asyncio.Future[None] | None = None
         self._drainers: list[asyncio.Future[None]] = []
@@ -104,8 +114,21 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             del waiter  # it holds what is raised, and would be held by it
 
-    def begin(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None, done: Done) -> None:
-        """Do what `exchange` does, and call `done` with what that would return or raise; at once if the connection was gone."""
+    def begin(
+        self,
+        head: bytes,
+        body: bytes = b"",
+        *,
+        limit: int,
+        method: str = "POST",
+        timeout: float | None = None,
+        done: Done,
+        has_room: HasRoom | None = None,
+    ) -> None:
+        """Do what `exchange` does, and call `done` with what that would return or raise; at once if the connection was gone.
+
+        Of an answer of more than SMALL bytes no more is taken while `has_room`, asked again and again, says that there is no room for it.
+        """
         try:
             self.start(method, limit=limit)
         except Unreachable as error:
@@ -113,6 +136,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._finished = True
         self._done = done
+        self._has_room, self._room = has_room, SMALL
         self.send(head + body)
         if timeout is not None:
             self.deadline.set(timeout, self._expire)
@@ -224,7 +248,10 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         if not parser.complete and self._error is None:
             return
-        self._done = None
+        self._done = self._has_room = None
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+            self._room_timer = None
         self.deadline.clear()
         if not parser.complete:
             done(_anew(cast("UpstreamError", self._error)))
@@ -252,6 +279,9 @@ class Connection(asyncio.BufferedProtocol):
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=BUFFER)
+        limit_read = getattr(transport, "set_read_buffer_limits", None)
+        if limit_read is not None:  # TLS reads on for itself while it is paused, 256 KiB by default
+            limit_read(high=_UNREAD_TLS)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
         """Give the loop the room to receive into."""
@@ -265,9 +295,24 @@ class Connection(asyncio.BufferedProtocol):
         except UpstreamError as error:
             self._fail(error)
             return
-        if self._done is None and not parser.complete and (parser.leftover is not None or self._is_unread()):
-            self.pause()
+        if parser.complete:
+            pass
+        elif self._done is None:
+            if parser.leftover is not None or self._is_unread():
+                self.pause()
+        elif self._has_room is not None and (parser.length or parser.received) > self._room:
+            self._make_room(self._has_room)
         self._wake()
+
+    def _make_room(self, has_room: HasRoom) -> None:
+        """Take more of an answer when there is room for all of it, or for as much again where nobody has said how long it is."""
+        more = self._parser.length or 2 * self._room
+        if has_room(more - self._room):
+            self._room, self._room_timer = more, None
+            self.resume()
+        else:
+            self.pause()
+            self._room_timer = self._loop.call_later(_ROOM_AGAIN, self._make_room, has_room)
 
     def _is_unread(self) -> bool:
         """Tell whether some of the body is there that nobody waits for, or so much that it is to be taken before more comes."""

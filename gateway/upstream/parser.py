@@ -97,6 +97,16 @@ class AnswerParser:
             raise ConnectionLost("closed within the answer")
         self.complete = True
 
+    @property
+    def received(self) -> int:
+        """How many bytes have come of the body."""
+        return self._received
+
+    @property
+    def length(self) -> int | None:
+        """How many it will have, if that has been said."""
+        return self._length
+
     def close(self) -> None:
         """Let go of llhttp, which refers to this, if that has not been done: nothing is fed any more."""
         with suppress(AttributeError):

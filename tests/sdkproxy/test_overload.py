@@ -1,5 +1,6 @@
 """What a client and an operator see when new work is refused, and what is work in hand."""
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -31,6 +32,27 @@ async def test_an_sdk_call_that_is_refused_is_an_F_that_may_be_repeated_and_nobo
     line = gateway.lines()[-1]
     assert (line["status"], line["reason"], line["sent"], line["result_code"]) == (503, _SHED, "not_sent", "OVERLOADED")
     assert gateway.results("OVERLOADED", "F", "gateway", scene="none") == 1
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have room for no large answer; tell for how much room was asked."""
+    asked: list[int] = []
+
+    def has_room(_watch: MemoryWatch, size: int) -> bool:
+        asked.append(size)
+        return size < 5 * 300_000
+
+    monkeypatch.setattr(MemoryWatch, "has_room", has_room)
+    return asked
+
+
+async def test_large_answers_are_taken_one_by_one_where_there_is_no_room_for_more(asked: list[int], gateway: Any) -> None:
+    gateway.sim.alipayplus.script(Behaviour(size=300_000), times=4)
+    assert [reply.status for reply in await asyncio.gather(*[gateway.post() for _ in range(4)])] == [200] * 4
+    assert max(asked) >= 5 * 300_000, "one has waited for another"
+    shedder = gateway.parts.front._shedder
+    assert (shedder._promised, shedder._grown) == (0, 0)
 
 
 @pytest.mark.usefixtures("tight")

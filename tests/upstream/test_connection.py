@@ -12,6 +12,7 @@ from gateway.upstream import (
     UpstreamError,
     request_head,
 )
+from gateway.upstream.connection import BUFFER, SMALL
 from tests.upstream.peer import Call, Connect, StartPeer, hold_up, until
 
 HEAD = request_head("POST", b"/a?b", [(b"Host", b"peer"), (b"Content-Length", b"5")])
@@ -185,6 +186,85 @@ async def test_C2_an_answer_that_came_in_time_is_taken_though_the_loop_is_late(s
     assert isinstance(answer, Answer)
     assert answer.body == b"hi"
     assert connection.reusable
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "end"])
+async def test_no_more_of_a_large_answer_is_taken_than_there_is_room_for(start_peer: StartPeer, connect: Connect, framing: str) -> None:
+    size = 3_000_000
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        head, body = {
+            "length": (b"Content-Length: %d\r\n" % size, bytes(size)),
+            "chunks": (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (size, bytes(size))),
+            "end": (b"", bytes(size)),
+        }[framing]
+        call.write(OK + head + b"\r\n" + body)
+        if framing != "end":
+            await call.read_to_end()
+
+    asked: list[int] = []
+    has_room = False
+
+    def room(more: int) -> bool:
+        asked.append(more)
+        return has_room
+
+    connection = await connect(await start_peer(script))
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    connection.begin(HEAD, b"12345", limit=size, done=outcome.set_result, has_room=room)
+    await until(lambda: len(asked) > 2)
+    first = size - SMALL if framing == "length" else SMALL
+    assert set(asked) == {first}
+    assert sum(map(len, connection._parser.chunks)) <= SMALL + BUFFER
+    assert not outcome.done()
+    has_room = True
+    answer = await outcome
+    assert isinstance(answer, Answer)
+    assert len(answer.body) == size
+    granted = sum(dict.fromkeys(asked))
+    assert size <= SMALL + granted < 2 * size, "each is granted once"
+
+
+async def test_an_answer_that_waits_for_room_has_its_time_and_leaves_nothing(start_peer: StartPeer, connect: Connect) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: 300000\r\n\r\n" + bytes(300_000))
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    asked: list[int] = []
+
+    def no_room(more: int) -> bool:
+        asked.append(more)
+        return False
+
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    connection.begin(HEAD, b"12345", limit=300_000, timeout=0.2, done=outcome.set_result, has_room=no_room)
+    assert isinstance(await outcome, AnswerLate)
+    before = len(asked)
+    await asyncio.sleep(0.05)
+    assert len(asked) == before > 0
+
+
+async def test_for_a_small_answer_nobody_is_asked_for_room(start_peer: StartPeer, connect: Connect) -> None:
+    half = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(OK + b"Content-Length: %d\r\n\r\n" % SMALL + bytes(1000))
+        await half.wait()
+        call.write(bytes(SMALL - 1000))
+        await call.read_to_end()
+
+    connection = await connect(await start_peer(script))
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    connection.begin(HEAD, b"12345", limit=SMALL, done=outcome.set_result, has_room=lambda _: pytest.fail("asked"))
+    await until(lambda: connection._parser.received == 1000)
+    half.set()
+    answer = await outcome
+    assert isinstance(answer, Answer)
+    assert len(answer.body) == SMALL
 
 
 async def test_a_cancelled_exchange_closes_the_connection(start_peer: StartPeer, connect: Connect) -> None:
