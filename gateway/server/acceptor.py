@@ -38,6 +38,8 @@ RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
 """Seconds after which it is counted once more that clients wait: fewer than those over which alerts look (deploy/prometheus)."""
+FOR_CLIENTS: Final = 0.75
+"""The share of all descriptors that clients may have: without one for its peers a worker does nothing for those that it has."""
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -57,8 +59,8 @@ class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
     `open` is how many it holds, with those that are being opened, or wait for that; `refusal` gives what a client gets for whose connection
-    there is no descriptor. Every connection of `edge` must come from here. Those with TLS are always taken few by few: each takes as long
-    as a request.
+    there is no descriptor, which is so above the limit if that `is_short` for want of them. Every connection of `edge` must come from here.
+    Those with TLS are always taken few by few: each takes as long as a request.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Acceptor:
         log: FilteringBoundLogger,
         *,
         connections: int,
+        is_short: bool = False,
         refusal: Callable[[], bytes] = bytes,
         again: float = AGAIN,
     ) -> None:
@@ -77,6 +80,7 @@ class Acceptor:
         self._admission = admission
         self._log = log
         self._limit = connections
+        self._is_short = is_short
         self._refusal = refusal
         self._again = again
         self._reserve = Reserve()
@@ -144,7 +148,9 @@ class Acceptor:
                 self._loop.remove_reader(sock)
 
     def _accept(self, sock: socket.socket) -> None:
-        if self.open >= self._limit:
+        if self.open >= self._limit and self._is_short:
+            self._failed(sock, OSError(errno.EMFILE, "descriptors are kept for peers"))
+        elif self.open >= self._limit:
             self._full()
         elif self._admission.has_tls:
             self._accept_some(sock, BATCH, self._open)
@@ -260,9 +266,14 @@ def acceptor(parts: Runtime, sockets: Sequence[socket.socket], log: FilteringBou
     tls = server_context(server.tls) if server.tls is not None else None
     admission = Admission(parts.edge, log, tls=tls, proxies=trusted if server.proxy_protocol else None)
     connections = server.limits.connections
-    if (most := descriptor_limit()) < connections:
-        log.warning("fewer descriptors than server.limits.connections", descriptors=most, connections=connections)
-    return Acceptor(sockets, parts.edge, admission, log, connections=connections, refusal=_overloaded if tls is None else bytes)
+    is_short = (spare := int(FOR_CLIENTS * descriptor_limit())) < connections
+    if is_short:
+        log.warning(
+            "fewer descriptors than server.limits.connections", descriptors=descriptor_limit(), connections=connections, taken=spare
+        )
+        connections = spare
+    refusal = _overloaded if tls is None else bytes
+    return Acceptor(sockets, parts.edge, admission, log, connections=connections, is_short=is_short, refusal=refusal)
 
 
 def _overloaded() -> bytes:

@@ -66,6 +66,7 @@ class Rig:
         proxies: Sequence[str] | None = None,
         timeout: float = 5.0,
         connections: int = 100,
+        is_short: bool = False,
         again: float = AGAIN,
         sockets: Sequence[socket.socket] = (),
         admission: Admit | None = None,
@@ -92,7 +93,7 @@ class Rig:
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)
         self.acceptor = Acceptor(
-            self.sockets, self.edge, admits, self.logged, connections=connections, refusal=lambda: REFUSAL, again=again
+            self.sockets, self.edge, admits, self.logged, connections=connections, is_short=is_short, refusal=lambda: REFUSAL, again=again
         )
 
     @property

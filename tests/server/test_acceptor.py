@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor
-from tests.server.rig import LAST_REQUEST, REQUEST, Client, Rig, StartRig, listening
+from tests.server.rig import LAST_REQUEST, REFUSAL, REQUEST, Client, Rig, StartRig, listening
 
 
 async def test_connections_are_accepted_from_every_listener(start_rig: StartRig, tmp_path: Path) -> None:
@@ -237,6 +237,23 @@ async def test_F3_without_descriptors_one_is_told_and_the_others_wait(start_rig:
     await fresh.ask()
     fresh.close()
     for client in clients:
+        client.close()
+
+
+async def test_F3_where_descriptors_are_short_some_are_kept_for_peers(start_rig: StartRig) -> None:
+    rig = await start_rig(connections=2, is_short=True)
+    first, second = await rig.connect(), await rig.connect()
+    await first.ask()
+    await second.ask()
+    third = await rig.connect()
+    assert await third.rest() == REFUSAL
+    assert rig.rejected("connections") == 1
+    assert [call.kwargs["why"] for call in rig.logged.calls] == ["Too many open files"]
+    second.close()
+    await rig.until(lambda: rig.acceptor.open == 1)
+    fourth = await rig.connect()
+    await fourth.ask()
+    for client in (first, third, fourth):
         client.close()
 
 
