@@ -24,6 +24,8 @@ _SAMPLE: Final = ("/rotation/check", "2026-01-01T00:00:00Z", b"{}")
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ENCRYPTED: Final = '{{file: {file}, password: "..."}}   # the password as it is written for version {version}'
 
+_EXISTS: Final = "exists already and is not overwritten: go on with what was said when it was made, or name another --version"
+_BY_ITSELF: Final = "    # a running gateway takes it up by itself: wait for its log to say reloaded"
 _REPORT: Final = """\
 {private}
     The next private key (RSA, {bits} bits{encrypted}). Keep it secret; the gateway reads it.
@@ -44,7 +46,7 @@ Nothing has changed yet. Next:
            private_keys:
              {old}: ...   # as it is
              {new}: {entry}
-     gateway check -c {config} && gateway reload -c {config}
+     {take_up}
   3. When Alipay+ holds version {new}, switch to it and reload again:
            key_version: {new}
   4. Until the log says "a former generation has ended", requests may still be signed with version {old}: Alipay+ must know both.
@@ -116,7 +118,7 @@ def rotate(args: argparse.Namespace) -> int:
     except KeyFormatError as error:
         return refuse(f"the active key: {error}", FAILED)
     except OSError as error:
-        reason = "exists already and is not overwritten" if isinstance(error, FileExistsError) else f"can't be used: {error.strerror}"
+        reason = _EXISTS if isinstance(error, FileExistsError) else f"can't be used: {error.strerror}"
         return refuse(f"{error.filename or _directory(config, args)} {reason}", FAILED)  # of a full disk no file is told
 
 
@@ -144,7 +146,9 @@ def _prepare(config: Config, args: argparse.Namespace, version: str) -> int:
     following = read_signing_key(PrivateKey(file=pair.private, password=Secret(password) if password else None), version)
     for each in (present, following):
         _prove(each, config.alipayplus.client_id)
-    sys.stdout.write(_report(args.config, pair, following, signing.key_version, encrypted=password is not None))
+    has_pid_file = config.server.pid_file is not None
+    report = _report(args.config, pair, following, signing.key_version, encrypted=password is not None, has_pid_file=has_pid_file)
+    sys.stdout.write(report)
     return 0
 
 
@@ -164,7 +168,7 @@ def _prove(key: SigningKey, client_id: str) -> None:
         raise KeyFormatError(f"what version {key.version} signs does not verify") from error
 
 
-def _report(config: Path, pair: Pair, following: SigningKey, present: str, *, encrypted: bool) -> str:
+def _report(config: Path, pair: Pair, following: SigningKey, present: str, *, encrypted: bool, has_pid_file: bool) -> str:
     file = _as_written(pair.private, config)
     entry = _ENCRYPTED.format(file=file, version=_quoted(present)) if encrypted else file
     return _REPORT.format(
@@ -177,7 +181,7 @@ def _report(config: Path, pair: Pair, following: SigningKey, present: str, *, en
         old=_quoted(present),
         new=_quoted(following.version),
         entry=entry,
-        config=config,
+        take_up=f"gateway check -c {config}{f' && gateway reload -c {config}' if has_pid_file else _BY_ITSELF}",
     )
 
 

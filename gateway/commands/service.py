@@ -31,6 +31,7 @@ _LOOK: Final = 0.05  # seconds
 _BODY_MAX: Final = 4096
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  who listens everywhere is asked here
 _READY: Final = 200
+_PROBE: Final = '{"status":'
 
 Command = Callable[[Path], None]
 
@@ -87,6 +88,8 @@ def healthcheck(path: Path) -> None:
         raise CannotTell(f"{address} does not answer: {getattr(error, 'strerror', None) or type(error).__name__}") from error
     finally:
         connection.close()
+    if not body.startswith(_PROBE):
+        raise CannotTell(f"{address} is not the operators' listener of a gateway: HTTP status {answer.status}")
     if answer.status != _READY:
         raise CannotTell(f"not ready: {body}")
 

@@ -48,6 +48,7 @@ def _add_text(parser: argparse.ArgumentParser, time: str) -> None:
 def sign(args: argparse.Namespace) -> int:
     """Print the value of the Signature header."""
     try:
+        _demand(client_id=args.client_id, time=args.time, uri=args.uri)
         key = signing_key(args.key, args.password_file, _version(args.key_version))
         data = _data(args, read(args.body))
     except UnusableInput as error:
@@ -97,6 +98,13 @@ def _version(given: str) -> str:
     return given
 
 
+def _demand(**given: str) -> None:
+    """Raise UnusableInput for an option that is empty, as of a variable that is not set."""
+    for name, text in given.items():
+        if not text.strip():
+            raise UnusableInput(f"--{name.replace('_', '-')} is empty")
+
+
 def _data(args: argparse.Namespace, body: bytes) -> bytes:
     if not all(map(_HEADER_TEXT.fullmatch, (args.uri, args.client_id, args.time))):
         raise UnusableInput("--uri, --client-id and --time can't hold characters that no header can hold")
@@ -104,6 +112,8 @@ def _data(args: argparse.Namespace, body: bytes) -> bytes:
 
 
 def _wrong(key: VerificationKey, data: bytes, given: str) -> str | None:
+    if not given.strip():
+        return "no signature was given"
     try:
         signature = parse_signature(given).signature if "signature=" in given else decode_signature(given)
         key.verify(data, signature)

@@ -28,7 +28,8 @@ class PidFile:
         except BlockingIOError as error:
             raise CannotHold(f"server.pid_file: {file} is held by a running gateway") from error
         except OSError as error:
-            raise CannotHold(f"server.pid_file: {file} cannot be written: {error.strerror}") from error
+            hint = f"; make the folder {file.parent} first" if isinstance(error, FileNotFoundError) else ""
+            raise CannotHold(f"server.pid_file: {file} cannot be written: {error.strerror}{hint}") from error
 
     def is_current(self) -> bool:
         """Whether the file is still there: it may have been removed."""

@@ -1,7 +1,8 @@
 """The simulated auth service of the wallet: a session check, and token introspection (RFC 7662) at another path.
 
 A credential of the form `demo-token-NAME`, as Bearer of Authorization or as cookie `sid`, is the login of the customer
-`customer-NAME`; any other is none.
+`customer-NAME`; any other is none. Who asks for an introspection has the client id `gateway` and the secret `demo-secret`, or those of the
+configuration whose peers are played.
 """
 
 import re

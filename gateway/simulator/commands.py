@@ -114,6 +114,9 @@ async def _simulate(options: argparse.Namespace) -> int:
     return OK
 
 
+_LOGIN: Final = "a login         Authorization: Bearer demo-token-NAME"
+
+
 def _make_keys(path: Path) -> int:
     made = make_missing(load(path).config.alipayplus)
     print("\n".join(f"made {file}" for file in made) or "all keys are there")
@@ -127,7 +130,7 @@ async def _playing(options: argparse.Namespace) -> AsyncIterator[Sequence[str]]:
         places = setup.places
         alipayplus = ", ".join(f"https://{address}{URI}" for address in places.alipayplus)
         mpp = (f"MPP API         http://{places.mpp}",) if places.mpp else ()
-        yield (f"Alipay+         {alipayplus}", f"auth service    http://{places.auth}", *mpp)
+        yield (f"Alipay+         {alipayplus}", f"auth service    http://{places.auth}", *mpp, _LOGIN)
 
 
 @asynccontextmanager
@@ -149,10 +152,12 @@ async def _generated(directory: Path, options: argparse.Namespace) -> AsyncItera
         yield (
             f"Alipay+         https://127.0.0.1:{ports.alipayplus}{URI}",
             f"auth service    http://127.0.0.1:{ports.auth}/session and /introspect",
-            f"MPP API         http://127.0.0.1:{ports.mpp}/api/",
+            f"MPP API         http://127.0.0.1:{ports.mpp}/api/balance",
+            _LOGIN,
             "",
-            "A gateway in front of them:",
+            "A gateway in front of them, and a request for it:",
             f"  gateway run -c {path}",
+            f"  gateway call http://127.0.0.1:{ports.gateway} --header 'Authorization: Bearer demo-token-anna'",
             "",
             *(() if options.fast else _by_hand(simulator)),
         )

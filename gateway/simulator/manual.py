@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from msgspec import structs
 
-from gateway.simulator import control
+from gateway.simulator import auth, control, mpp
 from gateway.simulator.auth import Login
 from gateway.simulator.behaviour import Behaviour
 from gateway.simulator.delivery import Delivery, Headers
@@ -14,6 +14,8 @@ from gateway.simulator.delivery import Delivery, Headers
 def text() -> str:
     """Give the documentation of scripts: the docstrings and the fields of what they are made of."""
     parts = (
+        ("LOGINS", inspect.getdoc(auth), ()),
+        ("MPP API", inspect.getdoc(mpp), ()),
         ("SCRIPTS AND RECORDS", inspect.getdoc(control), ()),
         ("ALIPAY+", inspect.getdoc(Behaviour), _fields(Behaviour)),
         ("AUTH SERVICE", inspect.getdoc(Login), _fields(Login)),

@@ -17,13 +17,14 @@ OF_THE_API = "UPSTREAM_"
 JAVA: Final = """
 import com.example.alipayplus.sdk.*;
 import com.example.wallet.GatewayNetworkProxy;
+import java.net.MalformedURLException;
 import java.util.*;
 
 class Sample {
     interface Account { String accessToken(); boolean refreshAccessToken(); }
     interface InitConfig { void registerNetworkProxy(ProxyScene scene, NetworkProxy proxy); }
 
-    void start(final Account account, InitConfig initConfig) throws Exception {
+    void start(final Account account, InitConfig initConfig) {
         %s
     }
 }

@@ -70,6 +70,13 @@ def test_both_keys_are_proved_and_the_steps_are_told(command: Command, folder: P
     assert "a former generation has ended" in out
 
 
+def test_whoever_has_a_pid_file_is_told_to_reload(command: Command, folder: Path) -> None:
+    file = folder / "gateway.yaml"
+    assert "gateway reload" not in command("keys rotate -c", file).out
+    file.write_text(f"{file.read_text()}\nserver: {{pid_file: gateway.pid}}\n")
+    assert f"gateway check -c {file} && gateway reload -c {file}" in command("keys rotate --version 3 -c", file).out
+
+
 @pytest.mark.parametrize("switched", [False, True])
 def test_what_it_says_is_a_valid_configuration_before_and_after_the_switch(command: Command, folder: Path, *, switched: bool) -> None:
     command("keys rotate -c", folder / "gateway.yaml")
@@ -117,7 +124,8 @@ def test_no_file_is_overwritten_and_none_is_left_behind(command: Command, folder
     (folder / "keys" / name).symlink_to(folder / "nowhere")
     done = command("keys rotate -c", folder / "gateway.yaml")
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"gateway: {folder / 'keys' / name} exists already and is not overwritten\n"
+    exists = "exists already and is not overwritten: go on with what was said when it was made, or name another --version"
+    assert done.err == f"gateway: {folder / 'keys' / name} {exists}\n"
     assert names(folder) == ["active.pem", name]
     assert not (folder / "nowhere").exists()
 

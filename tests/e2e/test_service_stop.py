@@ -159,6 +159,12 @@ async def test_F1_a_connection_whose_answer_a_drain_finds_under_way_may_be_used_
             each.close()
 
 
+async def another(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as some other program would."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+    writer.close()
+
+
 async def test_the_commands_reload_healthcheck_and_stop(start: Any, run_gateway: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim, {"server": {"pid_file": "gateway.pid", "accept_grace": "0s"}})
@@ -175,6 +181,9 @@ async def test_the_commands_reload_healthcheck_and_stop(start: Any, run_gateway:
     assert await run_gateway("stop", "-c", path) == (0, "", "")
     assert await gateway.ended() == 0
     assert not file.exists()
+    async with await asyncio.start_server(another, "127.0.0.1", sim.ports.admin):
+        code, _, err = await run_gateway("healthcheck", "-c", path)
+        assert (code, err) == (1, f"gateway: 127.0.0.1:{sim.ports.admin} is not the operators' listener of a gateway: HTTP status 200\n")
     for name, text in (("reload", "no gateway is running"), ("stop", "no gateway is running"), ("healthcheck", "does not answer")):
         code, _, err = await run_gateway(name, "-c", path)
         assert code == 1

@@ -53,6 +53,7 @@ async def test_a_signal_ends_it_with_0_and_the_temporary_folder_is_gone(tmp_path
         assert lines[-1] == LAST_LINE
         (folder,) = names(tmp_path)
         assert f"  gateway run -c {tmp_path / folder}/gateway.yaml" in lines
+        assert f"  gateway call http://127.0.0.1:{port_base} --header 'Authorization: Bearer demo-token-anna'" in lines
         process.send_signal(number)
         _, errors = await process.communicate()
         assert (process.returncode, errors) == (0, b"")
