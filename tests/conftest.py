@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.simulator.keys import Keys
+from gateway.upstream.addresses import NAMES
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"  # no proxy of the machine's reaches what the tests start
 
@@ -20,6 +21,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_names() -> None:
+    """Know nothing of what another test has found for a name."""
+    NAMES._found.clear()
 
 
 @pytest.fixture(scope="session")

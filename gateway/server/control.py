@@ -13,18 +13,24 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Struct
 
+from gateway.upstream.addresses import Found
+
 LENGTH: Final = 4
 MESSAGE_MAX: Final = 64 << 20
 DESCRIPTORS_MAX: Final = 253  # in one message; SCM_MAX_FD of the kernel
 
 
 class Assignment(Struct, frozen=True, tag=True):
-    """To a worker, first of all: what it serves. `config` is a pickled Config, `files` what stands in the files that it names."""
+    """To a worker, first of all: what it serves.
+
+    `config` is a pickled Config, `files` what stands in the files that it names, `names` what other workers have found for names.
+    """
 
     generation: int
     slot: int
     config: bytes
     files: dict[str, bytes]
+    names: tuple[Found, ...] = ()
 
 
 class Ask(Struct, frozen=True, tag=True):
@@ -55,12 +61,13 @@ class Totals(Struct, frozen=True, tag=True):
     """From a worker, each second and when asked: how it is, which is its heartbeat too.
 
     `snapshot` is its metrics, as `snapshot.encode` gives them, `status` what `gateway.admin.status.worker_status` gives; `number` is
-    that of the question, or 0 where none was asked.
+    that of the question, or 0 where none was asked. `names` are what it has found for names, if that has changed.
     """
 
     number: int
     snapshot: bytes
     status: bytes = b""
+    names: tuple[Found, ...] = ()
 
 
 class Closed(Struct, frozen=True, tag=True):

@@ -20,6 +20,7 @@ from gateway.server.processor import openssl_settings
 from gateway.server.seat import FAILING, READY_WITHIN, Seat
 from gateway.server.sockets import Listeners
 from gateway.telemetry.metrics import ServiceMetrics
+from gateway.upstream.addresses import NameBook
 
 Sockets = Sequence[socket.socket]
 
@@ -32,7 +33,10 @@ class NotReady(Exception):
 
 
 class Generation:
-    """`members` are its workers that have not ended. `on_change` is called when one gets ready or ends, `on_end` when one has ended."""
+    """`members` are its workers that have not ended. `on_change` is called when one gets ready or ends, `on_end` when one has ended.
+
+    `names` are what workers have found for names: what one tells, those that start later are told.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Generation:
         *,
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[Member], None] = lambda _: None,
+        names: NameBook | None = None,
         ready_within: float = READY_WITHIN,
         overtime: float = OVERTIME,
     ) -> None:
@@ -55,6 +60,7 @@ class Generation:
         self._log = log
         self._on_change = on_change
         self._on_end = on_end
+        self._names = names if names is not None else NameBook()
         self._ready_within = ready_within
         self._overtime = overtime
         self._pickled = edition.pickled()
@@ -129,10 +135,10 @@ class Generation:
         child = self._take_spare() or self._children.start(self._openssl)
         if self._has_served:
             self._metrics.worker_restarts.inc()
-        member = Member(child, slot, self._member_ended)
+        member = Member(child, slot, self._member_ended, on_name=self._names.take)
         self.members.add(member)
         self._log().debug("a worker is started", worker=slot, worker_pid=member.pid, generation=self.number)
-        await member.assign(Assignment(self.number, slot, self._pickled, self.edition.contents), sockets)
+        await member.assign(Assignment(self.number, slot, self._pickled, self.edition.contents, self._names.found), sockets)
         return member
 
     def _take_spare(self) -> Child | None:

@@ -10,6 +10,7 @@ from typing import Final
 from gateway.server.children import Child
 from gateway.server.control import Ask, Assignment, Channel, Closed, Drain, End, Message, Ready, Totals, send_descriptors
 from gateway.telemetry.snapshot import Snapshot, decode
+from gateway.upstream.addresses import Found
 
 SILENT_TICKS: Final = 12
 """A worker that has said nothing during so many ticks of the watchdog hangs. Ticks are counted, not seconds: when this process itself has
@@ -19,11 +20,18 @@ been stopped for a while, its workers are not to blame."""
 class Member:
     """One worker process, from its assignment to its end. `ready` and `closed` (it accepts no more) are set when it says so.
 
-    `on_end` is called when it has ended and all that it has said has been heard. `status` is its own word on how it is, as JSON, `since`
-    when it was started (UNIX seconds).
+    `on_end` is called when it has ended and all that it has said has been heard, `on_name` with each that it has found for a name. `status`
+    is its own word on how it is, as JSON, `since` when it was started (UNIX seconds).
     """
 
-    def __init__(self, child: Child, slot: int, on_end: "Callable[[Member], None]" = lambda _: None) -> None:
+    def __init__(
+        self,
+        child: Child,
+        slot: int,
+        on_end: "Callable[[Member], None]" = lambda _: None,
+        *,
+        on_name: Callable[[Found], None] = lambda _: None,
+    ) -> None:
         self.slot = slot
         self.pid = child.pid
         self.since = time()
@@ -34,6 +42,7 @@ class Member:
         self.is_hung = False
         self._child = child
         self._on_end = on_end
+        self._on_name = on_name
         self._channel = Channel(self._heed, self._lost)
         self._is_lost = False
         self._code: int | None = None
@@ -122,6 +131,8 @@ class Member:
         self._silent = 0
         if isinstance(report, Totals):
             self._totals, self.status = report.snapshot, report.status
+            for found in report.names:
+                self._on_name(found)
             self._answer(report.number)
         elif isinstance(report, Ready):
             self.ready.set()

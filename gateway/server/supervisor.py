@@ -31,6 +31,7 @@ from gateway.server.signals import Signals
 from gateway.server.tally import Tally
 from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import ServiceMetrics
+from gateway.upstream.addresses import NameBook
 
 OK, FAILED = 0, 1
 
@@ -64,6 +65,7 @@ class Supervisor:
         self._generations: list[Generation] = []
         self._current: Generation | None = None  # the one in use; others start or drain
         self._number = 0
+        self._names = NameBook()
         self._spare: Child | None = None
         self._inherited: Inherited
         self._place: Place
@@ -143,6 +145,7 @@ class Supervisor:
             self.log,
             on_change=self._note_change,
             on_end=self._retire_member,
+            names=self._names,
         )
         self._generations.append(generation)
         return generation

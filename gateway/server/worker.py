@@ -42,6 +42,7 @@ from gateway.telemetry.log import Logs
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.stray import strays_logged
 from gateway.telemetry.tracing import Exporter, exporter
+from gateway.upstream.addresses import NAMES, Found
 
 BEAT: Final = 1.0
 """Seconds between two reports of the metrics, which are the heartbeat too."""
@@ -83,6 +84,8 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
     try:
         spans = exporter(config.telemetry.tracing, logs.log)
         await asyncio.get_running_loop().create_unix_connection(lambda: worker.channel, sock=channel)
+        for found in assignment.names:
+            NAMES.take(found)
         with strays_logged(logs.log), Copies(assignment.files) as copies:
             workers, export = worker_count(config.server.workers), spans.export if spans else None
             async with runtime.running(copies.apply(config), metrics, logs, export, workers=workers) as parts:
@@ -111,6 +114,7 @@ class Worker:
         self._orphaned = asyncio.Event()
         self._parts: Runtime | None = None
         self._tasks = 0
+        self._names: tuple[Found, ...] = ()  # what has been told
 
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""
@@ -175,7 +179,9 @@ class Worker:
             self._tasks = len(asyncio.all_tasks())
         totals = snapshot.encode(snapshot.take(self._metrics.registry))  # before the status: it completes the last failures too
         status = worker_status(self._parts, self._tasks) if self._parts is not None else b""
-        self.channel.send(Totals(number, totals, status))
+        names = tuple(found for found in NAMES.found if found not in self._names)
+        self._names = NAMES.found
+        self.channel.send(Totals(number, totals, status, names))
 
 
 def _is_final(order: Drain | End) -> bool:

@@ -1,4 +1,7 @@
-"""The addresses behind a name, looked up again every half minute; when the name service is slow or down, the old ones serve on."""
+"""The addresses behind a name, looked up again every half minute; when the name service is slow or down, the old ones serve on.
+
+What a process has found is told to those that follow it (`NAMES`).
+"""
 
 import asyncio
 import socket
@@ -8,12 +11,66 @@ from contextlib import suppress
 from threading import Thread
 from typing import Final
 
+from msgspec import Struct
+
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 TTL: Final = 30.0
 """Seconds for which the addresses of a name are good."""
+
+
+class Found(Struct, frozen=True):
+    """What was found for one name: the family, address and scope of each (RFC 4007)."""
+
+    host: str
+    port: int
+    addresses: tuple[tuple[int, str, int], ...]
+
+
+class NameBook:
+    """What was found for names, by this process or by others that have told it: a new one serves though no name can be looked up.
+
+    `found` is all of it.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], Found] = {}
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """All that was found."""
+        return tuple(self._found.values())
+
+    def take(self, found: Found) -> None:
+        """Keep what was found."""
+        self._found[found.host, found.port] = found
+
+    def note(self, host: str, port: int, addresses: Sequence[Address]) -> None:
+        """Keep what has been found for a host, if that is a name."""
+        if all(address[0] != host for _, address in addresses):
+            self.take(Found(host, port, tuple((family, address[0], _scope(address)) for family, address in addresses)))
+
+    def addresses(self, host: str, port: int) -> Sequence[Address]:
+        """Return what was found for a host; nothing if nothing was."""
+        found = self._found.get((host, port))
+        return [_address(port, *each) for each in found.addresses] if found is not None else ()
+
+
+def _scope(address: tuple[str, int] | tuple[str, int, int, int]) -> int:
+    _, _, *of_version_6 = address
+    return of_version_6[1] if of_version_6 else 0
+
+
+def _address(port: int, family: int, address: str, scope: int) -> Address:
+    if family == socket.AF_INET6:
+        return socket.AF_INET6, (address, port, 0, scope)
+    return socket.AddressFamily(family), (address, port)
+
+
+NAMES: Final = NameBook()
+"""That of this process."""
 
 # Seconds that a new lookup is waited for while old addresses are known.
 _PATIENCE: Final = 0.5
@@ -70,13 +127,15 @@ class Addresses:
         ttl: float = TTL,
         resolve: Resolve = system_resolve,
         clock: Callable[[], float] = time.monotonic,
+        names: NameBook = NAMES,
     ) -> None:
         self._host = host
         self._port = port
         self._ttl = ttl
         self._resolve = resolve
         self._clock = clock
-        self._known: Sequence[Address] = ()
+        self._names = names
+        self._known = names.addresses(host, port)
         self._until = clock()
         self._lookup: asyncio.Task[None] | None = None
 
@@ -119,6 +178,7 @@ class Addresses:
     async def _look_up(self) -> None:
         try:
             self._known = await self._resolve(self._host, self._port)
+            self._names.note(self._host, self._port, self._known)
         except OSError:
             if not self._known:
                 raise

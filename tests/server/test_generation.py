@@ -25,6 +25,7 @@ from gateway.simulator.configuration import render
 from gateway.simulator.keys import Keys
 from gateway.telemetry import snapshot
 from gateway.telemetry.metrics import ServiceMetrics
+from gateway.upstream.addresses import Found, NameBook
 
 WORKER = """
 import signal, socket, sys, time
@@ -196,6 +197,19 @@ async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage, 
     [ended] = stage.said("a worker has ended")
     assert (ended["worker"], ended["reason"], ended["replaced_in_seconds"]) == (victim.slot, f"killed by {name}", 0)
     assert snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total") == 1
+
+
+async def test_F7_what_a_worker_has_found_for_names_is_told_to_those_after_it(stage: Stage) -> None:
+    names = NameBook()
+    counting = 'say(Totals(0, b"", b"", (Found("told", len(assignment.names), ()),))); say(Ready())'
+    program = f"from gateway.upstream.addresses import Found{WORKER.replace('tell(); say(Ready())', counting)}"
+    generation = stage.generation(program, names=names)
+    await generation.start(stage.listeners, stage.tasks)
+    assert list(names.found) == [Found("told", 0, ())]
+    victim = next(iter(generation.members))
+    os.kill(victim.pid, signal.SIGKILL)
+    await until(lambda: victim not in generation.members and generation.serving == 2, generation)
+    assert list(names.found) == [Found("told", 0, ()), Found("told", 1, ())]
 
 
 async def test_F2_a_worker_that_says_nothing_any_more_is_killed_after_so_many_ticks(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.upstream.addresses import Address, Addresses, system_resolve
+from gateway.upstream.addresses import Address, Addresses, NameBook, system_resolve
 
 OLD: Address = (socket.AF_INET, ("192.0.2.1", 80))
 NEW: Address = (socket.AF_INET, ("192.0.2.2", 80))
@@ -30,7 +30,7 @@ class Names:
         return self.answer
 
     def addresses(self) -> Addresses:
-        return Addresses("peer", 80, ttl=30, resolve=self.resolve, clock=lambda: self.now)
+        return Addresses("peer", 80, ttl=30, resolve=self.resolve, clock=lambda: self.now, names=NameBook())
 
 
 async def test_F7_addresses_are_kept_for_their_time_and_then_looked_up_again() -> None:
@@ -68,6 +68,31 @@ async def test_F7_the_old_address_serves_while_the_name_service_is_slow() -> Non
     names.up.set()
     assert await addresses.get() == [NEW]
     assert names.asked == 2
+
+
+async def test_F7_what_others_have_found_serves_while_the_name_service_is_down_from_the_beginning() -> None:
+    before, after = NameBook(), NameBook()
+    six: Address = (socket.AF_INET6, ("fe80::1", 80, 0, 3))
+    names = Names()
+    names.answer = [OLD, six]
+    await Addresses("peer", 80, resolve=names.resolve, names=before).get()
+    for found in before.found:
+        after.take(found)
+    names.answer = socket.gaierror()
+    assert await Addresses("peer", 80, resolve=names.resolve, names=after).get() == [OLD, six]
+    for host, port in (("peer", 81), ("other", 80)):
+        with pytest.raises(socket.gaierror):
+            await Addresses(host, port, resolve=names.resolve, names=after).get()
+    names.answer = [NEW]
+    assert await Addresses("peer", 80, resolve=names.resolve, names=after).get() == [NEW]
+    assert [found.addresses for found in after.found] == [((socket.AF_INET, "192.0.2.2", 0),)]
+
+
+async def test_what_is_an_address_already_is_told_to_nobody() -> None:
+    book = NameBook()
+    await Addresses("127.0.0.1", 80, names=book).get()
+    await Addresses("::1", 80, names=book).get()
+    assert book.found == ()
 
 
 async def test_a_name_that_was_never_found_is_asked_for_again_at_once() -> None:
