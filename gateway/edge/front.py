@@ -92,8 +92,6 @@ class Front:
         self._in_flight: dict[str, int] = {}
         self.in_flight = 0
         self.draining = False
-        self.idle = asyncio.Event()
-        self.idle.set()
 
     def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
         """While work is refused, refuse at once what a client has sent, if it is one whole request and nothing else can be said of it.
@@ -312,15 +310,11 @@ class Front:
             self._in_flight[route] = 0
             self._metrics.in_flight(route).set_function(lambda: self._in_flight[route])
         self._in_flight[route] += 1
-        if not self.in_flight:
-            self.idle.clear()
         self.in_flight += 1
 
     def _leave(self, route: str) -> None:
         self._in_flight[route] -= 1
         self.in_flight -= 1
-        if not self.in_flight:
-            self.idle.set()
 
 
 async def _not_found(_request: Request, _exchange: Exchange) -> Answer:

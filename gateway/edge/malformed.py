@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp.http_exceptions import LineTooLong
-
 from gateway.edge.exchange import Exchange
 from gateway.errors import GatewayError
 
@@ -48,6 +46,6 @@ def failure_of(error: Exception, exchange: Exchange, unknown_method: UnknownMeth
         return unknown_method(error.method, error.target, exchange), "bad_request"
     if isinstance(error, HeadRefused):
         return GatewayError(error.code, error.reason), error.reason
-    if isinstance(error, LineTooLong) or "Too many headers" in str(error):
+    if "Too many headers" in str(error):
         return GatewayError("HEADERS_TOO_LARGE", "headers_too_large"), "headers_too_large"
     return GatewayError("REQUEST_MALFORMED", "bad_request"), "bad_request"

@@ -11,7 +11,7 @@ HOLD_NOTHING: Final = 1
 
 
 class StallWatch:
-    """Aborts a transport that holds bytes for its peer and could send none of them for `timeout` seconds, and then calls `on_stall`.
+    """Calls `on_stall` when a transport that holds bytes for its peer could send none of them for `timeout` seconds, and aborts it.
 
     `begin` when the transport has more than it could send, `end` when it has sent it all or is closed.
     """

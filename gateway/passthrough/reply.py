@@ -18,7 +18,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Streamed:
-    """One answer: interim heads, then `begin`, `write` and `end`. Afterwards it is what `gateway.edge.answer.Reply` asks for.
+    """One answer: interim heads, then `begin` and `write`. Afterwards it is what `gateway.edge.answer.Reply` asks for.
 
     `keeps_alive` says, when the answer begins, whether the connection may go on; `has_begun` that a final head was written, so that no
     other answer can be given any more.

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.alipayplus.messages import ABSENT, NotStrictJson, decode_strict
+from gateway.alipayplus.messages import ABSENT, NotStrictJson, decode_strict, is_json_string
 from gateway.alipayplus.results import TRAFFIC_LIMIT, UNSIGNED_FAILURES, Result
 from gateway.errors import GatewayError
 
@@ -16,7 +16,6 @@ SCENE_CHARACTERS: Final = 64
 SCENES: Final = frozenset({"PROXY_SCENE_MINIPROGRAM", "PROXY_SCENE_PAY", "PROXY_SCENE_AC", "IAPProxySceneMiniProgram", "IAPProxyScenePay"})
 _NULL: Final = b"null"
 _USUAL_TYPES: Final = frozenset({"application/json", "application/json; charset=utf-8", "application/json; charset=UTF-8"})
-_QUOTE: Final = b'"'
 _TEXT: Final = msgspec.json.Decoder(str)
 
 
@@ -47,9 +46,9 @@ def decode_request(body: bytes) -> AppRequest:
     if message.customerId is not ABSENT:
         raise malformed("customerId comes from the session, not from the app")
     header, data = bytes(message.proxyRequestHeader), bytes(message.proxyRequestData)
-    if not header.startswith(_QUOTE):
+    if not is_json_string(header):
         raise malformed("proxyRequestHeader must be a string")
-    if not data.startswith(_QUOTE):
+    if not is_json_string(data):
         raise malformed("proxyRequestData must be a string")
     return AppRequest(_scene(bytes(message.scene)), header, data)
 
@@ -57,7 +56,7 @@ def decode_request(body: bytes) -> AppRequest:
 def _scene(raw: bytes) -> str | None:
     if not raw or raw == _NULL:
         return None
-    if not raw.startswith(_QUOTE):
+    if not is_json_string(raw):
         raise malformed("scene must be a string")
     scene = _TEXT.decode(raw)
     if len(scene) > SCENE_CHARACTERS:

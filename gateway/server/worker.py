@@ -128,7 +128,7 @@ class Worker:
             order = await self._orders.get()
             self._close(acceptor, order)
             draining = Draining(parts, acceptor)
-            draining.begin(is_final=_is_final(order))
+            draining.begin(is_final=isinstance(order, End) or order.is_final)
             self.channel.send(Closed(parts.front.in_flight))
             await first(draining.end(), self._told_to_end(draining))
             if parts.front.in_flight:
@@ -182,7 +182,3 @@ class Worker:
         names = tuple(found for found in NAMES.found if found not in self._names)
         self._names = NAMES.found
         self.channel.send(Totals(number, totals, status, names))
-
-
-def _is_final(order: Drain | End) -> bool:
-    return isinstance(order, End) or order.is_final

@@ -35,10 +35,10 @@ FAILURES: Final = frozenset[Outcome]({"error", "timeout", "unreachable", "invali
 
 
 class NoneAvailable(Unreachable):
-    """Every endpoint is unhealthy or ejected; no connection was tried."""
+    """No endpoint is left to be tried: each is unhealthy or ejected, or has been tried."""
 
 
-class Full(NoneAvailable):
+class Full(Unreachable):
     """No endpoint had a place for another request in time."""
 
 

@@ -1,7 +1,7 @@
 """One client connection that speaks HTTP/1.1: exchanges one after another, whole or streamed.
 
 Knows exactly whether a byte of a request was given to the transport, and whether another exchange may follow. Connecting, keeping
-and choosing connections are others' work, and so are deadlines: an exchange that is cancelled closes the connection.
+and choosing connections are others' work. An exchange that is cancelled closes the connection.
 """
 
 import asyncio

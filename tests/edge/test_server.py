@@ -217,7 +217,7 @@ async def test_A11_a_client_that_leaves_in_its_body_is_logged_as_such(start_edge
     await writer.drain()
     await entered.wait()
     writer.close()
-    await edge.front.idle.wait()
+    await until(lambda: not edge.front.in_flight)
     assert [(line["status"], line["reason"]) for line in edge.lines.lines] == [(499, "client_abort")]
 
 

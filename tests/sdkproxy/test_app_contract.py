@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.simulator import Behaviour
 from tests.sdkproxy.conftest import BODY
+from tests.upstream.peer import until
 
 PATH = "/alipayplus/v1/sdkProxy"
 JSON = {"Content-Type": "application/json"}
@@ -164,7 +165,7 @@ async def test_A8_a_chunked_body_that_stops_or_drips_is_408(start: Any, limit: s
             writer.write(b"1\r\n \r\n")
             await asyncio.wait([refusal], timeout=0.05)
         await refusal
-    await gateway.parts.front.idle.wait()
+    await until(lambda: not gateway.parts.front.in_flight)
     [line] = gateway.lines()
     assert line["reason"] == reason
 
@@ -327,7 +328,7 @@ async def test_A11_an_app_that_leaves_in_its_body_has_sent_nothing(gateway: Any)
     writer.write(f"{HEAD}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     writer.transport.abort()
-    await gateway.parts.front.idle.wait()
+    await until(lambda: not gateway.parts.front.in_flight)
     [line] = gateway.lines()
     assert (line["result_code"], line["sent"], line["reason"]) == ("REQUEST_MALFORMED", "not_sent", "client_abort")
     assert gateway.results("REQUEST_MALFORMED", "F", "gateway", scene="none") == 1
@@ -341,7 +342,7 @@ async def test_A12_an_app_that_leaves_does_not_undo_its_call(gateway: Any) -> No
     await gateway.sim.alipayplus.until_received(1)
     writer.transport.abort()
     gateway.sim.alipayplus.release()
-    await gateway.parts.front.idle.wait()
+    await until(lambda: not gateway.parts.front.in_flight)
     assert gateway.results("SUCCESS", "S", "alipayplus", scene="none") == 1
     [line] = gateway.lines()
     assert (line["result_code"], line["sent"], line["reason"]) == ("SUCCESS", "answered", "client_abort")

@@ -170,7 +170,7 @@ async def test_A9_a_client_that_takes_nothing_is_noticed_over_tls_too(
     await talk.flush()
     await rig.until(lambda: rig.rejected("slow_reader") == 1)
     await rig.until(lambda: rig.acceptor.open == 0)
-    await rig.front.idle.wait()
+    await rig.until(lambda: not rig.front.in_flight)
     assert [line["reason"] for line in rig.lines.lines] == ["slow_reader"]
     plain.close()
 
