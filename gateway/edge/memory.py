@@ -15,6 +15,7 @@ NEARLY: Final = 0.9
 PERIOD: Final = 0.1
 """Seconds for which what was read holds, unless CLOSE of the room is asked for, with what has begun since."""
 CLOSE: Final = 0.25
+"""A share."""
 AT_LEAST: Final = 0.005
 """Seconds for which it holds in any case."""
 LIMITS_PERIOD: Final = 1.0
