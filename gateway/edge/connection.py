@@ -355,6 +355,12 @@ class Connection(BaseProtocol):
             self._edge.hold(self, refusal.held)
         return True
 
+    def ask_for_body(self) -> None:
+        """Have the client, which waits for that, send the body of the request in hand (RFC 9110, 10.1.1)."""
+        if self.transport is not None:
+            self.is_asked = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def hold(self) -> None:
         """Do not hear the client for now: what it sends waits where it costs nothing."""
         self._pause_reading_for_buffer()

@@ -37,7 +37,6 @@ _REFUSED: Final = SdkRecord()
 _REFUSED.note_failure(OVERLOADED)
 
 Handler = Callable[[Request, Exchange], Awaitable[Reply]]
-SdkHandler = Handler
 
 
 class Arrival(Struct, frozen=True, eq=False):
@@ -64,7 +63,7 @@ class Front:
     def __init__(
         self,
         prefix: str,
-        sdk: SdkHandler,
+        sdk: Handler,
         recorder: Recorder,
         metrics: Metrics,
         log: FilteringBoundLogger,
@@ -344,7 +343,5 @@ def expects_continue(request: Request) -> bool:
 
 def send_continue(request: Request) -> None:
     """Ask for the body of a request that waits for it. The server itself never does: the session is checked first."""
-    transport = request.transport
-    if transport is not None and not request.content.is_eof() and expects_continue(request):
-        request.connection.is_asked = True
-        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    if not request.content.is_eof() and expects_continue(request):
+        request.connection.ask_for_body()

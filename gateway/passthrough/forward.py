@@ -16,7 +16,7 @@ from gateway.edge.routing import upstream_target
 from gateway.edge.shedding import Share
 from gateway.errors import GatewayError
 from gateway.passthrough.failure import failure_of
-from gateway.passthrough.framing import CONTINUE, Framing, request_bytes, request_framing_block
+from gateway.passthrough.framing import Framing, request_bytes, request_framing_block
 from gateway.passthrough.handshake import WEBSOCKET
 from gateway.passthrough.headers import host_value
 from gateway.passthrough.reply import Streamed
@@ -219,10 +219,9 @@ class Forward:
 
     def _continue(self) -> None:
         """Ask for the body, once, unless the answer has been given."""
-        if self._waits_for_continue and self._client.transport is not None:
+        if self._waits_for_continue:
             self._waits_for_continue = False
-            self._client.is_asked = True
-            self._client.transport.write(CONTINUE)
+            self._client.ask_for_body()
 
     # The answer.
 

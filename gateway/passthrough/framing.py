@@ -11,7 +11,6 @@ from gateway.upstream.message import FIRST_FINAL, LAST_CHUNK, Head
 
 _NO_CONTENT: Final = 204
 _CHUNKED: Final = b"\r\nTransfer-Encoding: chunked"
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Framing(Enum):

@@ -79,21 +79,20 @@ def _parse_v2(data: bytes) -> Header | None:
     length = int.from_bytes(data[14:16])
     if command not in {_LOCAL, _PROXY} or _V2_FIXED + length > V2_MAX:
         raise HeaderInvalid
-    size = _V2_FIXED + length
-    if command == _LOCAL:
-        client = None
-    elif family not in _ADDRESSES or length < _ADDRESSES[family] or (family != _UNSPECIFIED and transport != _STREAM):
+    is_local = command == _LOCAL
+    if not is_local and (family not in _ADDRESSES or length < _ADDRESSES[family] or (family != _UNSPECIFIED and transport != _STREAM)):
         raise HeaderInvalid
-    else:
-        client = _client(family, data[_V2_FIXED:size])
-    return Header(size, client) if len(data) >= size else None
+    size = _V2_FIXED + length
+    if len(data) < size:
+        return None
+    return Header(size, None if is_local else _client(family, data[_V2_FIXED:size]))
 
 
 def _client(family: int, addresses: bytes) -> str | None:
     if family == _INET:
-        return str(IPv4Address(addresses[:4])) if len(addresses) >= _ADDRESSES[_INET] else None
+        return str(IPv4Address(addresses[:4]))
     if family == _INET6:
-        return _written(IPv6Address(addresses[:16])) if len(addresses) >= _ADDRESSES[_INET6] else None
+        return _written(IPv6Address(addresses[:16]))
     return None
 
 

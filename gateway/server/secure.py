@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from gateway.edge.receiver import READ
 from gateway.edge.tls import HandshakeFailed
 from gateway.upstream.deadline import Deadline
 
@@ -18,7 +19,6 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds from the first byte that may come to the end of the handshake (faults A17)."""
 SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds for the client to say that it has heard the end."""
-_READ: Final = 32 * 1024
 _NEVER: Final = 1 << 30  # bytes, and seconds
 
 
@@ -101,7 +101,7 @@ class _Wire(asyncio.BufferedProtocol):
         self.raw.set_protocol(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return cast("memoryview", self._tls.get_buffer(sizehint))[:_READ]
+        return cast("memoryview", self._tls.get_buffer(sizehint))[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._tls.buffer_updated(nbytes)

@@ -18,6 +18,7 @@ from gateway.admin.status import worker_status
 from gateway.config import Config
 from gateway.runtime import Runtime
 from gateway.server.acceptor import Acceptor, acceptor
+from gateway.server.children import SUPERVISORS_SIGNALS
 from gateway.server.control import (
     Ask,
     Assignment,
@@ -49,7 +50,6 @@ BEAT: Final = 1.0
 
 OK, FAILED = 0, 1
 _FAREWELL: Final = 1.0  # seconds for the supervisor to take the last report
-_SUPERVISORS_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(descriptor: int) -> int:
@@ -57,9 +57,9 @@ def main(descriptor: int) -> int:
 
     Returns the exit code: 0 after a drain, 1 when it could not run.
     """
-    for number in _SUPERVISORS_SIGNALS:
+    for number in SUPERVISORS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SUPERVISORS_SIGNALS)  # they were blocked when the supervisor started us
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)  # they were blocked when the supervisor started us
     channel = socket.socket(fileno=descriptor)
     try:
         descriptors = receive_descriptors(channel)

@@ -13,7 +13,7 @@ import uvloop
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
 from gateway.edge.exchange import Exchange, Recorder
-from gateway.edge.front import Front, SdkHandler, send_continue
+from gateway.edge.front import Front, Handler, send_continue
 from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.turns import Turns
@@ -79,7 +79,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
     running: list[tuple[EdgeServer, asyncio.Server]] = []
 
     async def start(
-        handler: SdkHandler = echo,
+        handler: Handler = echo,
         *,
         header_size: int = 2048,
         header_timeout: float = 0.3,
