@@ -13,7 +13,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.alipayplus.background import Background
-from gateway.alipayplus.client import URI, Client, Grow, Timeouts
+from gateway.alipayplus.client import URI, Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
@@ -45,6 +45,7 @@ from gateway.telemetry.spans import Export
 from gateway.telemetry.tracing import check_tracing
 from gateway.upstream import Cluster, Limiter, tls
 from gateway.upstream.configured import alipayplus_cluster, api_cluster
+from gateway.upstream.connection import HasRoom
 from gateway.upstream.watch import Watch, show_health
 
 CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
@@ -225,7 +226,13 @@ def _several(key: SigningKey, log: FilteringBoundLogger) -> MultiBuffer | None:
 
 
 def _client(
-    config: Alipayplus, ring: KeyRing, signer: Signer, hosts: Mapping[tuple[str, ...], Cluster], metrics: Metrics, *, grow: Grow
+    config: Alipayplus,
+    ring: KeyRing,
+    signer: Signer,
+    hosts: Mapping[tuple[str, ...], Cluster],
+    metrics: Metrics,
+    *,
+    grow: HasRoom,
 ) -> Client:
     limiter = Limiter(config.max_in_flight)
     metrics.max_in_flight.set(config.max_in_flight)

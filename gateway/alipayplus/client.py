@@ -5,7 +5,7 @@ Whoever calls gives the two strings as raw JSON text and gets a `Response`, or o
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from time import monotonic, time
@@ -29,9 +29,8 @@ from gateway.errors import GatewayError
 from gateway.telemetry.spans import Phases
 from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoint, Lease, Limiter, Outcome, UpstreamError, settle
 from gateway.upstream import Unreachable as NoConnection
+from gateway.upstream.connection import HasRoom
 
-Grow = Callable[[int, int], bool]
-"""Says whether an answer, for so many bytes of which there is room, may have so many more."""
 URI: Final = "/aps/api/v1/mobile/sdkProxy"
 HTTP_OK: Final = 200
 
@@ -86,7 +85,7 @@ class Client:
         timeouts: Timeouts,
         max_response: int,
         allow_unsigned_failures: bool,
-        grow: Grow = lambda _size, _more: True,
+        grow: HasRoom = lambda _size: True,
     ) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -184,10 +183,10 @@ class Client:
         call.clock_offset = clock_offset(call.response_time, sent_at, ended - begun)
         return answer
 
-    def _has_room(self, call: Call, more: int) -> bool:
-        has_room = self._grow(call.room, more)
+    def _has_room(self, call: Call, size: int) -> bool:
+        has_room = self._grow(size)
         if has_room:
-            call.room += more
+            call.room = size
         return has_room
 
     def _head(self, endpoint: Endpoint, call: Call, signature: bytes, size: int) -> bytes:

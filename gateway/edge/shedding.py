@@ -104,7 +104,7 @@ class Share:
     end: Callable[[int], None] = lambda _size: None
     pause: Callable[[], None] = lambda: None
     resume: Callable[[], None] = lambda: None
-    grow: Callable[[int, int], bool] = lambda _size, _more: True
+    grow: Callable[[int], bool] = lambda _size: True
     shrink: Callable[[int], None] = lambda _size: None
 
 
@@ -249,13 +249,13 @@ class Shedder:
         """Take that its client waits for such a request again."""
         self._in_hand += _COSTS[work]
 
-    def grow(self, size: int, more: int) -> bool:
-        """Promise room, if there is that, for so many bytes `more` that come for a request in hand, beside `size` that it has; say whether.
+    def grow(self, size: int) -> bool:
+        """Promise room, if there is that, for so many bytes more that come for a request in hand, until `shrink`; say whether.
 
-        Where no other has grown, this one may in any case: there may never be as much.
+        While no other has grown, one may in any case: there may never be as much.
         """
-        held = more * COPIES
-        if self._grown > size * COPIES and not self._has_room(self._promised + held):
+        held = size * COPIES
+        if self._grown and not self._has_room(self._promised + held):
             return False
         self._promised += held
         self._grown += held

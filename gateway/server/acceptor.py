@@ -245,7 +245,10 @@ class Acceptor:
 
     def _retry(self) -> None:
         self._stop_timer()
-        self._go_on()
+        if self._is_short and self._is_started and not self._is_accepting:
+            self._listen()  # and tell the next one
+        else:
+            self._go_on()
 
     def _stop_question(self) -> None:
         if self._question is not None:

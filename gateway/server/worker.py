@@ -79,7 +79,7 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
     metrics = Metrics()
     logs = Logs(config.telemetry.log, on_drop=metrics.log_lines_dropped.inc)
     logs.bind(worker=assignment.slot)
-    worker = Worker(metrics, logs, sockets)
+    worker = Worker(metrics, logs, sockets, assignment.names)
     spans: Exporter | None = None
     try:
         spans = exporter(config.telemetry.tracing, logs.log)
@@ -105,7 +105,7 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
 class Worker:
     """Serves until the supervisor says otherwise or dies."""
 
-    def __init__(self, metrics: Metrics, logs: Logs, sockets: list[socket.socket]) -> None:
+    def __init__(self, metrics: Metrics, logs: Logs, sockets: list[socket.socket], names: tuple[Found, ...] = ()) -> None:
         self.channel = Channel(self._heed, self._lost)
         self._metrics = metrics
         self._logs = logs
@@ -114,7 +114,7 @@ class Worker:
         self._orphaned = asyncio.Event()
         self._parts: Runtime | None = None
         self._tasks = 0
-        self._names: tuple[Found, ...] = ()  # what has been told
+        self._names = names  # as the supervisor knows them
 
     async def serve(self, parts: Runtime, acceptor: Acceptor) -> None:
         """Accept, report each second, and drain when told to; return when nothing is left, or at once when told to end."""

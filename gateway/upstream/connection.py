@@ -61,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self._finished = True
         self._done: Done | None = None  # of an exchange
         self._has_room: HasRoom | None = None
-        self._room = 0  # bytes for which there is room
+        self._limit = self._room = 0  # bytes of the body: at most, and for which there is room
         self._room_timer: asyncio.TimerHandle | None = None
         self._error: UpstreamError | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -136,7 +136,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._finished = True
         self._done = done
-        self._has_room, self._room = has_room, SMALL
+        self._has_room, self._limit, self._room = has_room, limit, SMALL
         self.send(head + body)
         if timeout is not None:
             self.deadline.set(timeout, self._expire)
@@ -300,15 +300,15 @@ class Connection(asyncio.BufferedProtocol):
         elif self._done is None:
             if parser.leftover is not None or self._is_unread():
                 self.pause()
-        elif self._has_room is not None and (parser.length or parser.received) > self._room:
+        elif self._has_room is not None and self._room_timer is None and (parser.length or parser.received) > self._room:
             self._make_room(self._has_room)
         self._wake()
 
     def _make_room(self, has_room: HasRoom) -> None:
-        """Take more of an answer when there is room for all of it, or for as much again where nobody has said how long it is."""
-        more = self._parser.length or 2 * self._room
-        if has_room(more - self._room):
-            self._room, self._room_timer = more, None
+        """Take more of an answer when there is room for all of it, or for as much as it may have where nobody has said how long it is."""
+        size = self._parser.length or self._limit
+        if has_room(size - self._room):
+            self._room, self._room_timer = size, None
             self.resume()
         else:
             self.pause()

@@ -70,6 +70,7 @@ class AnswerParser:
         self._pieces: list[bytes] = []  # of a head that llhttp has begun to read, until it has read it
         self._status = self._fed = self._received = self._quiet = 0  # bytes in all, of the body, since its last piece
         self._chunked = False
+        self._length: int | None = None
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take what was received; nothing of it is kept by reference.

@@ -173,6 +173,49 @@ async def test_A7_a_connection_that_never_speaks_is_closed_without_an_answer(sta
     assert edge.lines.lines == []
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_request_in_hand_has_neither_of_these_deadlines(start_edge: Any, pieces: int) -> None:
+    async def slow(request: Request, exchange: Exchange) -> Answer:
+        await asyncio.sleep(0.4)
+        return Answer(200, b"{}", exchange.request_id)
+
+    edge = await start_edge(slow, header_timeout=0.2, idle_timeout=0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    request = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % PATH
+    for piece in (request[:9], request[9:]) if pieces > 1 else (request,):
+        await asyncio.sleep(0.05)
+        writer.write(piece)
+    raw = await reader.read()
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", raw) == [b"200"]
+    writer.close()
+
+
+async def test_A7_what_drips_does_not_move_the_deadline_of_a_head(start_edge: Any) -> None:
+    edge = await start_edge(header_timeout=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    answered = asyncio.ensure_future(reader.read())
+    writer.write(b"GET / HTTP/1.1\r\nX-Drip: ")
+    sent = 0
+    while not answered.done():
+        writer.write(b"x")
+        sent += 1
+        await asyncio.sleep(0.05)
+        assert sent < 40
+    assert answered.result().startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_A7_a_head_behind_one_that_dripped_has_its_own_deadline(start_edge: Any) -> None:
+    edge = await start_edge(header_timeout=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    request = b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n"
+    writer.write(request[:20])
+    await asyncio.sleep(0.1)
+    writer.write(request[20:] + request[:20])
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await reader.read()) == [b"404", b"408"]
+    writer.close()
+
+
 async def test_a_kept_connection_is_closed_without_an_answer_when_it_has_been_idle_too_long(start_edge: Any) -> None:
     edge = await start_edge(header_timeout=0.1, idle_timeout=0.4)
     raw = await edge.raw(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % PATH)

@@ -343,21 +343,21 @@ def test_what_was_promised_room_has_it_until_it_ends(rig: Rig) -> None:
 
 def test_what_comes_for_a_request_in_hand_has_room_until_it_is_given_back(rig: Rig) -> None:
     assert rig.refusal(size=50) is None
-    assert rig.shedder.grow(0, 60)
-    assert not rig.shedder.grow(0, 100), "of another, 5 times 210 bytes are no room below 1000"
+    assert rig.shedder.grow(60)
+    assert not rig.shedder.grow(100), "of another, 5 times 210 bytes are no room below 1000"
     assert rig.refusal(size=100) is not None
-    assert rig.shedder.grow(0, 50)
+    assert rig.shedder.grow(80)
     rig.shedder.shrink(60)
-    assert rig.shedder.grow(50, 60)
-    rig.shedder.shrink(110)
+    assert rig.shedder.grow(60)
+    rig.shedder.shrink(80)
+    rig.shedder.shrink(60)
     rig.shedder.end("sdk", 50)
     assert rig.refusal(size=199) is None
 
 
 def test_one_may_grow_though_there_is_no_room(rig: Rig) -> None:
     rig.room = 0
-    assert rig.shedder.grow(0, 1000)
-    assert rig.shedder.grow(1000, 1000), "its own growth does not hinder it"
-    assert not rig.shedder.grow(0, 1)
-    rig.shedder.shrink(2000)
-    assert rig.shedder.grow(0, 1)
+    assert rig.shedder.grow(1000)
+    assert not rig.shedder.grow(1)
+    rig.shedder.shrink(1000)
+    assert rig.shedder.grow(1)

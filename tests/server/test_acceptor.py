@@ -8,10 +8,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor
+from gateway.config import Limits, Server
+from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor, acceptor
 from tests.server.rig import LAST_REQUEST, REFUSAL, REQUEST, Client, Rig, StartRig, listening
 
 
@@ -240,20 +243,36 @@ async def test_F3_without_descriptors_one_is_told_and_the_others_wait(start_rig:
         client.close()
 
 
+@pytest.mark.parametrize(("configured", "taken", "is_short"), [(80, 75, True), (75, 75, False), (10, 10, False)])
+async def test_F3_a_quarter_of_the_descriptors_is_kept_for_peers(
+    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, configured: int, taken: int, *, is_short: bool
+) -> None:
+    monkeypatch.setattr("gateway.server.acceptor.descriptor_limit", lambda: 100)
+    rig = await start_rig()
+    server = Server(limits=Limits(connections=configured))
+    parts: Any = SimpleNamespace(config=SimpleNamespace(server=server), edge=rig.edge)
+    made = acceptor(parts, rig.sockets, rig.logged)
+    assert (made._limit, made._is_short) == (taken, is_short)
+    assert [call.kwargs["taken"] for call in rig.logged.calls] == [taken] * is_short
+    made.close()
+
+
 async def test_F3_where_descriptors_are_short_some_are_kept_for_peers(start_rig: StartRig) -> None:
     rig = await start_rig(connections=2, is_short=True)
     first, second = await rig.connect(), await rig.connect()
     await first.ask()
     await second.ask()
-    third = await rig.connect()
-    assert await third.rest() == REFUSAL
-    assert rig.rejected("connections") == 1
-    assert [call.kwargs["why"] for call in rig.logged.calls] == ["Too many open files"]
+    third, *others = [await rig.connect() for _ in range(3)]
+    for number, client in enumerate((third, *others), 1):
+        assert await client.rest() == REFUSAL
+        assert rig.rejected("connections") == number
+        client.close()
+    assert [call.kwargs["why"] for call in rig.logged.calls] == ["Too many open files"] * 3
     second.close()
     await rig.until(lambda: rig.acceptor.open == 1)
     fourth = await rig.connect()
     await fourth.ask()
-    for client in (first, third, fourth):
+    for client in (first, fourth):
         client.close()
 
 

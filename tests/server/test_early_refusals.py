@@ -281,6 +281,23 @@ async def test_F1_who_says_nothing_yet_when_it_stops_is_served_once_more(begin: 
     await rig.until(lambda: rig.acceptor.open == 0)
 
 
+async def test_who_says_nothing_yet_is_opened_when_accepting_stops(begin: StartRig) -> None:
+    rig = await begin()
+    [sock] = await silent_ones(rig)
+    rig.acceptor.stop()
+    await rig.until(lambda: rig.edge.open == 1)
+    sock.close()
+
+
+async def test_at_the_limit_the_next_has_its_turn_when_a_silent_one_has_been_refused(begin: StartRig) -> None:
+    rig = await begin(connections=1)
+    first, second = await send(rig, b"", LAST)
+    await rig.until(lambda: rig.rejected("connections") == 1)
+    first.send(LAST)
+    for sock in (first, second):
+        assert (await asyncio.wait_for(whole_of(sock), 5)).startswith(b"HTTP/1.1 503 ")
+
+
 async def test_who_says_nothing_yet_counts_as_open(begin: StartRig) -> None:
     rig = await begin(connections=2)
     first, second, third = await send(rig, b"", b"", LAST)
