@@ -22,8 +22,13 @@ async def test_connections_are_used_again_after_successes_and_failures(
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"isSuccess":true,"resultCode":"\xff"}', b"[" * MIB, b'{"isSuccess":true,"resultCode":"\\uZZZZ"}'],
-    ids=["not-utf-8", "too-deep", "no-escape"],
+    [
+        b'{"isSuccess":true,"resultCode":"\xff"}',
+        b"[" * MIB,
+        b'{"isSuccess":true,"resultCode":"\\uZZZZ"}',
+        b'{"isSuccess":true,"resultCode":"SUCCESS"} more',
+    ],
+    ids=["not-utf-8", "too-deep", "no-escape", "more-than-an-object"],
 )
 async def test_an_answer_that_cannot_be_read_is_null(android: Driver, open_in: OpenApp, start_server: StartServer, body: bytes) -> None:
     _, base = await start_server(http(200, body))
@@ -46,7 +51,7 @@ async def test_a_login_header_that_cannot_be_sent_is_told_without_its_value(
     assert server.requests == []
 
 
-@pytest.mark.parametrize(("step", "code"), [("connect", "NOT_SENT"), ("write", "NO_ANSWER"), ("read", "NO_ANSWER")])
+@pytest.mark.parametrize(("step", "code"), [("connect", "NOT_SENT"), ("write", "NOT_SENT"), ("read", "NO_ANSWER")])
 async def test_an_interrupted_thread_stays_interrupted(android: Driver, open_in: OpenApp, step: str, code: str) -> None:
     """By a stand-in of a platform that ends calls for an interrupt, as Android does and a JDK does not."""
     outcome = await (await open_in(android, f"interrupting://{step}")).call(interrupted=True)

@@ -1,6 +1,8 @@
 """Both adapters against a server that is no gateway: what they send, and that one call is one POST whatever happens to it."""
 
+import asyncio
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -103,6 +105,34 @@ async def test_silence_ends_at_the_time_out_and_was_one_post(open_app: OpenApp, 
     assert await app.fail("NO_ANSWER") is None
     await server.left.wait()
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+async def test_an_answer_that_drips_ends_at_the_time_out(open_app: OpenApp, begin: bytes) -> None:
+    over, ended = asyncio.Event(), asyncio.Event()
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        with suppress(ConnectionError):
+            while not over.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        app = await open_app(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=500)
+        async with asyncio.timeout(10):
+            assert await app.fail("NO_ANSWER") is None
+            over.set()  # a JDK reads on for a while, in the hope of a connection that it can use again
+            await ended.wait()
+
+
+async def test_a_base_url_may_end_with_a_slash(open_app: OpenApp, start_server: StartServer) -> None:
+    server, base = await start_server(SUCCESS)
+    await (await open_app(f"{base}/alipayplus/")).call()
+    assert server.requests[0].line == "POST /alipayplus/v1/sdkProxy HTTP/1.1"
 
 
 async def test_no_network_is_not_sent(open_app: OpenApp) -> None:

@@ -201,6 +201,13 @@ async def test_an_expired_login_is_renewed_once_and_the_call_sent_once_more(gate
     assert gateway.sim.auth.count == 3
 
 
+async def test_a_login_is_renewed_though_its_headers_are_others_for_each_call(gateway: Gateway, open_app: OpenApp) -> None:
+    app = await open_app(base_url(gateway), logins=[EXPIRED, ANNA], has_time=True)
+    outcome = await app.call()
+    assert outcome.response is not None
+    assert (outcome.response.is_success, outcome.told, outcome.renewals) == (True, [], 1)
+
+
 async def test_a_login_that_is_still_refused_after_it_was_renewed_is_not_renewed_again(gateway: Gateway, open_app: OpenApp) -> None:
     app = await open_app(base_url(gateway), logins=[EXPIRED, EXPIRED + " too", ANNA])
     assert await app.fail("SESSION_REQUIRED")
@@ -234,7 +241,7 @@ async def test_50_calls_refused_in_parallel_renew_the_login_once(gateway: Gatewa
 
 
 async def test_50_calls_refused_in_parallel_ask_once_for_a_login_that_only_the_user_can_renew(gateway: Gateway, open_app: OpenApp) -> None:
-    app = await open_app(base_url(gateway), logins=[EXPIRED], renew_after=2 * PARALLEL)  # to be sent, and when it was refused
+    app = await open_app(base_url(gateway), logins=[EXPIRED], renew_after=PARALLEL)  # when all have been sent
     outcomes = await asyncio.gather(*(app.call() for _ in range(PARALLEL)))
     assert sorted(code for outcome in outcomes for code, _, _ in outcome.told) == ["SESSION_REQUIRED"] * PARALLEL
     assert max(outcome.renewals for outcome in outcomes) == 1

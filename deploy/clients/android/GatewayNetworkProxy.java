@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.InterruptedIOException;
 import java.io.OutputStream;
+import java.net.HttpRetryException;
 import java.net.HttpURLConnection;
 import java.net.MalformedURLException;
 import java.net.SocketTimeoutException;
@@ -18,8 +19,13 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
 import org.json.JSONException;
 import org.json.JSONObject;
+import org.json.JSONTokener;
 
 /**
  * Hands the requests of the Alipay+ SDK to the wallet's gateway, and its answers to the SDK.
@@ -38,7 +44,10 @@ public final class GatewayNetworkProxy implements NetworkProxy {
          */
         Map<String, String> headers();
 
-        /** Renews the login, which the gateway refused; false if only the user can. Never on two threads at once; may block. */
+        /**
+         * Renews the login, which the gateway refused; false if only the user can. Never on two threads at once. It may block, and must
+         * end: other calls that were refused wait for it, as long as a call may take, and fail then.
+         */
         boolean renew();
     }
 
@@ -52,7 +61,10 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         void onFailure(String code, String message, String requestId);
     }
 
-    /** Nothing was sent: no connection, a certificate that is not trusted, a login that cannot be had, or strings that are no Unicode text. */
+    /**
+     * Nothing was sent, or not all of it, which is not executed either: no connection, a certificate that is not trusted, a login that
+     * cannot be had, strings that are no Unicode text, or a connection that ended before the whole body had gone out.
+     */
     public static final String NOT_SENT = "NOT_SENT";
 
     /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */
@@ -61,24 +73,28 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     /** Bytes; by default the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response): raise both together. */
     private static final int MAX_ANSWER = 5 * 1024 * 1024;
 
+    /** Ends calls that take too long: the platform bounds each read only, and no write. */
+    private static final ScheduledThreadPoolExecutor WATCH = watch();
+
     private final URL endpoint;
     private final int connectTimeout;
     private final int readTimeout;
     private final Login login;
     private final Listener listener;
-    private final Object renewal = new Object();
+    private final ReentrantLock renewal = new ReentrantLock();
     private volatile int renewals; // both are written under renewal
     private boolean renewed;
 
     /**
      * @param baseUrl the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus
      * @param connectTimeout milliseconds
-     * @param readTimeout milliseconds; more than all the gateway's own deadlines together, as `gateway check` prints them
+     * @param readTimeout milliseconds; more than all the gateway's own deadlines together, as `gateway check` prints them. A call
+     *     ends after both together, each time that it is sent
      * @param listener or null
      */
     public GatewayNetworkProxy(String baseUrl, int connectTimeout, int readTimeout, Login login, Listener listener)
             throws MalformedURLException {
-        this.endpoint = new URL(baseUrl + "/v1/sdkProxy");
+        this.endpoint = new URL(baseUrl.replaceAll("/+$", "") + "/v1/sdkProxy");
         this.connectTimeout = connectTimeout;
         this.readTimeout = readTimeout;
         this.login = login;
@@ -104,22 +120,28 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     }
 
     private Answer send(byte[] body) throws Failure {
-        Map<String, String> headers = new HashMap<>(login.headers());
-        Answer answer = post(body, headers);
-        return answer.status == 401 && isRenewed(headers) ? post(body, login.headers()) : answer;
+        int before = renewals;
+        Answer answer = post(body, login.headers());
+        return answer.status == 401 && isRenewed(before) ? post(body, login.headers()) : answer;
     }
 
-    /** Of calls that are refused at the same time one renews the login; the others wait, or find another one than was refused. */
-    private boolean isRenewed(Map<String, String> refused) {
-        int before = renewals;
-        if (!refused.equals(login.headers())) {
-            return true;
+    /** Of calls that are refused at the same time one renews the login; the others wait, or find that this has been done meanwhile. */
+    private boolean isRenewed(int before) {
+        try {
+            if (!renewal.tryLock() && !renewal.tryLock(connectTimeout + (long) readTimeout, TimeUnit.MILLISECONDS)) {
+                return false;
+            }
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+            return false;
         }
-        synchronized (renewal) {
+        try {
             if (renewals == before) {
                 renew();
             }
             return renewed;
+        } finally {
+            renewal.unlock();
         }
     }
 
@@ -133,20 +155,33 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     }
 
     private Answer post(byte[] body, Map<String, String> headers) throws Failure {
-        HttpURLConnection connection = connect(body.length, headers);
+        HttpURLConnection connection = open(body.length, headers);
+        boolean isSent = false;
+        Future<?> end = connectTimeout > 0 && readTimeout > 0
+                ? WATCH.schedule(connection::disconnect, connectTimeout + (long) readTimeout, TimeUnit.MILLISECONDS)
+                : null;
         try {
+            connection.connect();
             try (OutputStream out = connection.getOutputStream()) {
                 out.write(body);
+                isSent = true;
             }
             return read(connection);
+        } catch (HttpRetryException error) { // for a 401 where the app has an Authenticator, which cannot answer for a streamed body
+            connection.disconnect();
+            return new Answer(error.responseCode(), null, new byte[0]);
         } catch (IOException | RuntimeException error) { // old platforms throw the latter too
             connection.disconnect(); // only here: an answer that was read to its end leaves a connection to use again
             keepInterrupt(error);
-            throw new Failure(NO_ANSWER, nameOf(error), null);
+            throw new Failure(isSent ? NO_ANSWER : NOT_SENT, nameOf(error), null);
+        } finally {
+            if (end != null) {
+                end.cancel(false);
+            }
         }
     }
 
-    private HttpURLConnection connect(int length, Map<String, String> headers) throws Failure {
+    private HttpURLConnection open(int length, Map<String, String> headers) throws Failure {
         try {
             HttpURLConnection connection = (HttpURLConnection) endpoint.openConnection();
             connection.setRequestMethod("POST");
@@ -161,10 +196,8 @@ public final class GatewayNetworkProxy implements NetworkProxy {
             }
             connection.setRequestProperty("Content-Type", "application/json; charset=utf-8");
             connection.setRequestProperty("Accept", "application/json");
-            connection.connect();
             return connection;
         } catch (IOException error) {
-            keepInterrupt(error);
             throw new Failure(NOT_SENT, nameOf(error), null);
         }
     }
@@ -202,6 +235,16 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         } catch (JSONException | CharacterCodingException error) {
             throw new Failure(NOT_SENT, nameOf(error), null);
         }
+    }
+
+    private static ScheduledThreadPoolExecutor watch() {
+        ScheduledThreadPoolExecutor executor = new ScheduledThreadPoolExecutor(1, work -> {
+            Thread thread = new Thread(work, "gateway-calls");
+            thread.setDaemon(true);
+            return thread;
+        });
+        executor.setRemoveOnCancelPolicy(true);
+        return executor;
     }
 
     private static HttpProxyResponseInfo responseInfo(Answer answer) throws Failure {
@@ -252,7 +295,9 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         /** Null if it is no JSON object in UTF-8. */
         JSONObject json() {
             try {
-                return new JSONObject(StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body)).toString());
+                JSONTokener text = new JSONTokener(StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body)).toString());
+                JSONObject json = new JSONObject(text);
+                return text.nextClean() == 0 ? json : null;
             } catch (JSONException | CharacterCodingException error) {
                 return null;
             } catch (RuntimeException | StackOverflowError error) { // for an escape that is none, on some platforms; for deep nesting

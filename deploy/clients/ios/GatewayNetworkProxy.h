@@ -17,7 +17,7 @@ extern NSString *const GatewayNoAnswer;
 
 /**
  Renews the login, which the gateway refused; NO if only the user can. Not called again before it has completed, wherever that is.
- It must not wait for it: all answers arrive on the queue of this call.
+ It must not wait for it: all answers arrive on the queue of this call. It has to complete: other calls that were refused wait for it.
  */
 - (void)renewWithCompletion:(void (^)(BOOL renewed))completion;
 

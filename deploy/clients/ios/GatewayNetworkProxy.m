@@ -120,19 +120,29 @@ static BOOL WasNotSent(NSError *error) {
     return [error.domain isEqual:NSURLErrorDomain] && [codes containsObject:@(error.code)];
 }
 
+/** On a queue of its own: the SDK's handler may do what it likes, and all answers come on the session's one queue. */
+static void Give(void (^completionHandler)(IAPProxyResponseInfo *), IAPProxyResponseInfo *info) {
+    [[NSOperationQueue new] addOperationWithBlock:^{
+        completionHandler(info);
+    }];
+}
+
 @interface GatewayNetworkProxy ()
 @property (nonatomic, readonly) NSURL *endpoint;
 @property (nonatomic, readonly) id<GatewayLogin> login;
 @property (nonatomic, readonly) GatewayAnswers *answers;
 @property (nonatomic, readonly) NSURLSession *session;
 @property (nonatomic, readonly) NSMutableArray<void (^)(BOOL)> *waitingForLogin;
+@property (atomic) NSUInteger renewals; // written on the session's queue, as what became of the last
+@property (nonatomic) BOOL isRenewed;
 @end
 
 @implementation GatewayNetworkProxy
 
 - (instancetype)initWithBaseURL:(NSURL *)baseURL timeout:(NSTimeInterval)timeout login:(id<GatewayLogin>)login {
     if ((self = [super init])) {
-        _endpoint = [NSURL URLWithString:[baseURL.absoluteString stringByAppendingString:@"/v1/sdkProxy"]];
+        NSString *base = [baseURL.absoluteString stringByTrimmingCharactersInSet:[NSCharacterSet characterSetWithCharactersInString:@"/"]];
+        _endpoint = [NSURL URLWithString:[base stringByAppendingString:@"/v1/sdkProxy"]];
         _login = login;
         _waitingForLogin = [NSMutableArray array];
         NSURLSessionConfiguration *configuration = NSURLSessionConfiguration.ephemeralSessionConfiguration;
@@ -159,24 +169,22 @@ static BOOL WasNotSent(NSError *error) {
     NSData *body = Encode(requestInfo);
     if (!body) {
         [self tellCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil];
-        [self.session.delegateQueue addOperationWithBlock:^{
-            completionHandler(nil);
-        }];
+        Give(completionHandler, nil);
         return;
     }
     [self post:body
          again:YES
           then:^(NSInteger status, NSData *data, NSError *error) {
-              completionHandler([self responseInfoForStatus:status data:data error:error]);
+              Give(completionHandler, [self responseInfoForStatus:status data:data error:error]);
           }];
 }
 
 - (void)post:(NSData *)body again:(BOOL)again then:(Arrived)then {
-    NSDictionary *login = [[self.login headers] copy];
+    NSUInteger before = self.renewals;
     NSMutableURLRequest *request = [NSMutableURLRequest requestWithURL:self.endpoint];
     request.HTTPMethod = @"POST";
     request.HTTPBody = body;
-    request.allHTTPHeaderFields = login;
+    request.allHTTPHeaderFields = [self.login headers];
     [request setValue:@"application/json; charset=utf-8" forHTTPHeaderField:@"Content-Type"];
     [request setValue:@"application/json" forHTTPHeaderField:@"Accept"];
     Arrived arrived = ^(NSInteger status, NSData *data, NSError *error) {
@@ -184,7 +192,7 @@ static BOOL WasNotSent(NSError *error) {
             then(status, data, error);
             return;
         }
-        [self renew:login
+        [self renewAfter:before
                then:^(BOOL isRenewed) {
                    isRenewed ? [self post:body again:NO then:then] : then(status, data, error);
                }];
@@ -193,12 +201,12 @@ static BOOL WasNotSent(NSError *error) {
 }
 
 /**
- Of calls that are refused at the same time one renews the login; the others wait, or find another one than was refused. This is on
- the session's queue, which does one thing at a time: the app completes wherever it likes.
+ Of calls that are refused at the same time one renews the login; the others wait, or find that this has been done meanwhile. This is
+ on the session's queue, which does one thing at a time: the app completes wherever it likes.
  */
-- (void)renew:(NSDictionary *)refused then:(void (^)(BOOL isRenewed))then {
-    if (![[self.login headers] isEqual:refused]) {
-        then(YES);
+- (void)renewAfter:(NSUInteger)before then:(void (^)(BOOL isRenewed))then {
+    if (self.renewals != before) {
+        then(self.isRenewed);
         return;
     }
     [self.waitingForLogin addObject:[then copy]];
@@ -212,6 +220,8 @@ static BOOL WasNotSent(NSError *error) {
 }
 
 - (void)goOn:(BOOL)isRenewed {
+    self.isRenewed = isRenewed;
+    self.renewals++;
     NSArray *waiting = [self.waitingForLogin copy];
     [self.waitingForLogin removeAllObjects];
     for (void (^next)(BOOL) in waiting) {

@@ -30,6 +30,7 @@ public final class Driver {
         private final JSONArray logins;
         private final List<String[]> told = new ArrayList<>();
         private final int renewAfter;
+        private final boolean hasTime;
         private int asked;
         private int at;
         private int renewals;
@@ -38,6 +39,7 @@ public final class Driver {
             int timeout = command.optInt("timeout");
             logins = command.optJSONArray("logins");
             renewAfter = command.optInt("renew_after");
+            hasTime = command.optBoolean("has_time");
             GatewayNetworkProxy.Listener listener = command.optBoolean("listener") ? this : null;
             proxy = new GatewayNetworkProxy(command.optString("base"), timeout, timeout, this, listener);
         }
@@ -53,6 +55,9 @@ public final class Driver {
             Map<String, String> headers = new HashMap<>();
             if (!value.isEmpty()) {
                 headers.put("Authorization", value);
+            }
+            if (hasTime) {
+                headers.put("X-Time", String.valueOf(asked));
             }
             return headers;
         }

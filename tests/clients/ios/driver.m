@@ -54,6 +54,7 @@ static NSString *Hex(NSString *text) {
 @property (nonatomic) NSArray *logins;
 @property (nonatomic) NSInteger renewAfter;
 @property (nonatomic) NSInteger asked;
+@property (nonatomic) BOOL hasTime;
 @property (nonatomic, copy) void (^completion)(BOOL);
 @property (nonatomic) NSUInteger position;
 @property (nonatomic) NSUInteger renewals;
@@ -67,7 +68,10 @@ static NSString *Hex(NSString *text) {
         self.asked++;
         [self renewWhenDue];
         NSString *login = self.logins[self.position];
-        return login.length ? @{@"Authorization" : login} : @{};
+        NSMutableDictionary *headers = [NSMutableDictionary dictionary];
+        [headers setValue:login.length ? login : nil forKey:@"Authorization"];
+        [headers setValue:self.hasTime ? [NSString stringWithFormat:@"%ld", (long)self.asked] : nil forKey:@"X-Time"];
+        return headers;
     }
 }
 
@@ -110,11 +114,13 @@ static NSString *Hex(NSString *text) {
 @end
 
 static NSMutableDictionary *proxies, *logins;
+static NSCondition *meeting;
 
 static void Open(NSDictionary *command) {
     Login *login = [Login new];
     login.logins = command[@"logins"];
     login.renewAfter = [command[@"renew_after"] integerValue];
+    login.hasTime = [command[@"has_time"] boolValue];
     login.told = [NSMutableArray array];
     NSURL *base = [NSURL URLWithString:command[@"base"]];
     NSTimeInterval timeout = [command[@"timeout"] doubleValue] / 1000;
@@ -141,6 +147,20 @@ static NSDictionary *Written(IAPProxyResponseInfo *info) {
     };
 }
 
+/** Waits until two handlers are here at the same time. */
+static BOOL Meet(void) {
+    static NSInteger here;
+    NSDate *limit = [NSDate dateWithTimeIntervalSinceNow:10];
+    [meeting lock];
+    here++;
+    [meeting broadcast];
+    while (here < 2 && [meeting waitUntilDate:limit]) {
+    }
+    BOOL met = here >= 2;
+    [meeting unlock];
+    return met;
+}
+
 static void Call(NSDictionary *command) {
     NSDictionary *scenes = @{@"IAPProxySceneMiniProgram" : @(IAPProxySceneMiniProgram), @"IAPProxyScenePay" : @(IAPProxyScenePay)};
     NSNumber *scene = scenes[command[@"scene"]];
@@ -152,6 +172,7 @@ static void Call(NSDictionary *command) {
     NSNumber *number = command[@"id"];
     [proxies[command[@"app"]] sendProxyRequest:info
                          withCompletionHandler:^(IAPProxyResponseInfo *response) {
+                             BOOL met = [command[@"meets"] boolValue] && Meet();
                              @synchronized(login) {
                                  NSArray *told = [login.told copy];
                                  [login.told removeAllObjects];
@@ -161,6 +182,7 @@ static void Call(NSDictionary *command) {
                                      @"told" : told,
                                      @"renewals" : @(login.renewals),
                                      @"queued" : @([NSOperationQueue currentQueue] != nil),
+                                     @"met" : @(met),
                                  });
                              }
                          }];
@@ -181,6 +203,7 @@ int main(void) {
     @autoreleasepool {
         proxies = [NSMutableDictionary dictionary];
         logins = [NSMutableDictionary dictionary];
+        meeting = [NSCondition new];
     }
     char *line = NULL;
     size_t size = 0;
