@@ -194,19 +194,14 @@ class Forward:
             self._resume()
 
     def _pause(self) -> None:
-        """Take that the client is waited for; once the answer has begun, nobody counts that."""
-        if not self._is_answered:
-            self._is_paused = True
-            self._share.pause()
+        """Take that the client is waited for, until its body has come or the answer begins."""
+        self._is_paused = True
+        self._share.pause()
 
     def _resume(self) -> None:
         if self._is_paused:
             self._is_paused = False
             self._share.resume()
-
-    @property
-    def _is_answered(self) -> bool:
-        return "upstream" in self._exchange.phases
 
     @property
     def _is_uploading(self) -> bool:
@@ -342,7 +337,7 @@ class Forward:
 
     def _note_answered(self) -> None:
         """Take, once, that the head of the answer has come, or that none will."""
-        if not self._is_answered:
+        if "upstream" not in self._exchange.phases:
             self._exchange.phases["upstream"] = self._begun, monotonic()
             self._resume()
             self._share.end(0)

@@ -85,7 +85,7 @@ async def system_resolve(host: str, port: int) -> Sequence[Address]:
         return _ask(host, port, socket.AI_NUMERICHOST)
     found: asyncio.Future[Sequence[Address]] = asyncio.get_running_loop().create_future()
     try:
-        Thread(target=_look_up, args=(found, host, port), daemon=True).start()
+        Thread(target=_look_up, args=(found, host, port), name="lookup", daemon=True).start()
     except RuntimeError as error:
         raise OSError("no thread for a lookup") from error
     return await found

@@ -176,6 +176,9 @@ async def test_F7_lookups_that_hang_keep_no_others_waiting(hanging: threading.Ev
 
 
 async def test_F7_a_lookup_that_nobody_waits_for_any_more_is_nothing_to_the_loop(hanging: threading.Event) -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[Any] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
     left = asyncio.create_task(system_resolve("hangs.example", 80))
     await asyncio.sleep(0)
     left.cancel()
@@ -183,6 +186,11 @@ async def test_F7_a_lookup_that_nobody_waits_for_any_more_is_nothing_to_the_loop
         await left
     hanging.set()
     assert (socket.AF_INET, ("127.0.0.1", 80)) in await system_resolve("localhost", 80)
+    for thread in threading.enumerate():
+        if thread.name == "lookup":
+            await loop.run_in_executor(None, thread.join)
+    await asyncio.sleep(0)
+    assert failures == []
 
 
 async def test_where_no_thread_can_be_had_no_name_is_known_and_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
