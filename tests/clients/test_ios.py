@@ -1,6 +1,5 @@
 """What concerns the Objective-C adapter only."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,3 @@ async def test_a_scene_that_it_does_not_know_is_left_out(ios: Driver, open_in: O
     server, base = await start_server(http(200, success()))
     await (await open_in(ios, base)).call(scene="IAPProxySceneNew")
     assert server.requests[0].json == {"proxyRequestHeader": "{}", "proxyRequestData": "x=1"}
-
-
-async def test_a_handler_of_the_sdk_keeps_no_other_answer_waiting(ios: Driver, open_in: OpenApp, start_server: StartServer) -> None:
-    _, base = await start_server(http(200, success()))
-    app = await open_in(ios, base)
-    both = await asyncio.gather(*(ios.ask("call", app.name, header="", data="", meets=True) for _ in range(2)))
-    assert [answer["met"] for answer in both] == [True, True]

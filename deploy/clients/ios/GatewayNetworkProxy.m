@@ -120,13 +120,6 @@ static BOOL WasNotSent(NSError *error) {
     return [error.domain isEqual:NSURLErrorDomain] && [codes containsObject:@(error.code)];
 }
 
-/** On a queue of its own: the SDK's handler may do what it likes, and all answers come on the session's one queue. */
-static void Give(void (^completionHandler)(IAPProxyResponseInfo *), IAPProxyResponseInfo *info) {
-    [[NSOperationQueue new] addOperationWithBlock:^{
-        completionHandler(info);
-    }];
-}
-
 @interface GatewayNetworkProxy ()
 @property (nonatomic, readonly) NSURL *endpoint;
 @property (nonatomic, readonly) id<GatewayLogin> login;
@@ -169,13 +162,15 @@ static void Give(void (^completionHandler)(IAPProxyResponseInfo *), IAPProxyResp
     NSData *body = Encode(requestInfo);
     if (!body) {
         [self tellCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil];
-        Give(completionHandler, nil);
+        [self.session.delegateQueue addOperationWithBlock:^{
+            completionHandler(nil);
+        }];
         return;
     }
     [self post:body
          again:YES
           then:^(NSInteger status, NSData *data, NSError *error) {
-              Give(completionHandler, [self responseInfoForStatus:status data:data error:error]);
+              completionHandler([self responseInfoForStatus:status data:data error:error]);
           }];
 }
 

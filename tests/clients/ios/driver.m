@@ -114,7 +114,6 @@ static NSString *Hex(NSString *text) {
 @end
 
 static NSMutableDictionary *proxies, *logins;
-static NSCondition *meeting;
 
 static void Open(NSDictionary *command) {
     Login *login = [Login new];
@@ -147,20 +146,6 @@ static NSDictionary *Written(IAPProxyResponseInfo *info) {
     };
 }
 
-/** Waits until two handlers are here at the same time. */
-static BOOL Meet(void) {
-    static NSInteger here;
-    NSDate *limit = [NSDate dateWithTimeIntervalSinceNow:10];
-    [meeting lock];
-    here++;
-    [meeting broadcast];
-    while (here < 2 && [meeting waitUntilDate:limit]) {
-    }
-    BOOL met = here >= 2;
-    [meeting unlock];
-    return met;
-}
-
 static void Call(NSDictionary *command) {
     NSDictionary *scenes = @{@"IAPProxySceneMiniProgram" : @(IAPProxySceneMiniProgram), @"IAPProxyScenePay" : @(IAPProxyScenePay)};
     NSNumber *scene = scenes[command[@"scene"]];
@@ -172,7 +157,6 @@ static void Call(NSDictionary *command) {
     NSNumber *number = command[@"id"];
     [proxies[command[@"app"]] sendProxyRequest:info
                          withCompletionHandler:^(IAPProxyResponseInfo *response) {
-                             BOOL met = [command[@"meets"] boolValue] && Meet();
                              @synchronized(login) {
                                  NSArray *told = [login.told copy];
                                  [login.told removeAllObjects];
@@ -182,7 +166,6 @@ static void Call(NSDictionary *command) {
                                      @"told" : told,
                                      @"renewals" : @(login.renewals),
                                      @"queued" : @([NSOperationQueue currentQueue] != nil),
-                                     @"met" : @(met),
                                  });
                              }
                          }];
@@ -203,7 +186,6 @@ int main(void) {
     @autoreleasepool {
         proxies = [NSMutableDictionary dictionary];
         logins = [NSMutableDictionary dictionary];
-        meeting = [NSCondition new];
     }
     char *line = NULL;
     size_t size = 0;
