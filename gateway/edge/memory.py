@@ -26,7 +26,7 @@ _NO_LIMIT: Final = 1 << 62  # version 1 writes the largest number of whole pages
 
 
 class _Names(Struct, frozen=True):
-    """What a version calls its files, and in `memory.stat` the files' pages, those of them first that the kernel can let go of."""
+    """What a version calls its files, and in `memory.stat` the pages of files: not used lately, used lately, and mapped by a process."""
 
     limit: str
     usage: str
