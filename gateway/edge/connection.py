@@ -166,7 +166,10 @@ class Connection(BaseProtocol):
                     return
                 self._request = request
                 self.requests += 1
-                reply = await self._edge.handler(request)
+                try:
+                    reply = await self._edge.handler(request)
+                finally:
+                    _unwind(request)
                 if not reply.keep_alive or not request.content.is_eof():
                     return
                 self._forget(request)
@@ -174,6 +177,7 @@ class Connection(BaseProtocol):
         finally:
             self._ends = True
             self._request = self._task = None
+            self._queue.clear()  # its requests refer to this connection
             if self.transport is not None:
                 self.transport.close()
 
@@ -445,6 +449,12 @@ class Connection(BaseProtocol):
     def _stalled(self) -> None:
         self.is_slow = True
         self._edge.metrics.rejected(SLOW_READER).inc()
+
+
+def _unwind(request: Request) -> None:
+    """Let go of where a fault of the body was raised, which refers to the request: no cycle is left for the garbage collector."""
+    if (fault := request.content.exception()) is not None:
+        fault.__traceback__ = None
 
 
 def _peer_address(transport: asyncio.BaseTransport) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.edge.connection import Connection
 
 
-class Request(Struct, frozen=True, eq=False, gc=False):
+class Request(Struct, frozen=True, eq=False):
     """A request. `raw_path` is its target, and `raw_headers` are its fields, as they stand on the wire.
 
     `upgrade`: it asks for another protocol; `chunked`: its body comes in chunks; `keep_alive`: the client lets another one follow.

@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 from aiohttp.streams import StreamReader
 
+from gateway.edge.answer import Answer
 from gateway.edge.connection import Connection
+from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
+from gateway.errors import GatewayError
+from tests.edge.conftest import echo
 from tests.upstream.peer import until
 
 ONE = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 LAST = ONE.replace(b"Host", b"Connection: close\r\nHost")
+CHUNKED = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 BAD = b"GET / HTTP/9\r\n\r\n"
 
 
@@ -35,6 +41,49 @@ async def test_a_connection_that_has_ended_is_no_cycle(start_edge: Any, garbage:
     await asyncio.sleep(0.01)
     gc.collect()
     assert [one for one in garbage if isinstance(one, Connection | StreamReader)] == []
+
+
+async def refuse(_request: Request, _exchange: Exchange) -> Answer:
+    """Refuse a request, whose body is thrown away then."""
+    raise GatewayError("NOT_FOUND", "no route")
+
+
+@pytest.mark.parametrize(
+    ("handler", "request_"),
+    [
+        pytest.param(None, ONE[:-1], id="A11-left"),
+        pytest.param(None, CHUNKED + b"1\r\na\r\n", id="A11-left-between-chunks"),
+        pytest.param(None, CHUNKED + b"1\r\na\r\nz", id="A3-bad-chunk"),
+        pytest.param(refuse, ONE[:-1], id="A11-left-after-a-refusal"),
+    ],
+)
+async def test_a_body_that_never_ends_is_let_go(start_edge: Any, handler: Any, request_: bytes) -> None:
+    edge = await start_edge(handler) if handler else await start_edge()
+    before = len(bodies())
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(request_)
+    await until(lambda: len(bodies()) > before)
+    writer.transport.abort()
+    await until(lambda: not edge.server.connections and len(bodies()) == before)
+
+
+@pytest.mark.parametrize("requests", [pytest.param(1, id="A11"), pytest.param(3, id="A10")])
+async def test_bodies_are_let_go_whose_client_leaves_before_they_are_read(start_edge: Any, requests: int) -> None:
+    lost = asyncio.Event()
+
+    async def read_late(request: Request, exchange: Exchange) -> Answer:
+        await lost.wait()
+        return await echo(request, exchange)
+
+    edge = await start_edge(read_late)
+    edge.server.on_closed = lambda _: lost.set()
+    before = len(bodies())
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(ONE * requests)
+    await until(lambda: len(bodies()) == before + requests)
+    writer.transport.abort()
+    await lost.wait()
+    await until(lambda: len(bodies()) == before)
 
 
 async def test_a_connection_that_waits_keeps_nothing_of_its_last_request(start_edge: Any) -> None:
