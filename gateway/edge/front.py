@@ -287,11 +287,11 @@ class Front:
         exchange.status = answer.status
         try:
             answer.send(request)
+            exchange.bytes_out = answer.size
             if connection.writing_paused:
                 await connection.drain()
         except ConnectionError:
             answer.sent = False
-        exchange.bytes_out += answer.size
         if connection.is_slow:
             exchange.reason = SLOW_READER
         elif not answer.sent:

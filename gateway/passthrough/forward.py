@@ -82,6 +82,9 @@ class Forward:
                 self._exchange.resends += 1
                 lease = await self._acquire(lease)
             await self._finish()
+        except BaseException:  # who is cancelled sends nothing any more: the record has what was written
+            self._exchange.status, self._exchange.bytes_out = self._reply.status, self._reply.size
+            raise
         finally:
             self._client.on_lost = None
             self._note_answered()
@@ -324,7 +327,6 @@ class Forward:
         assert failure is not None
         if reply.has_begun:
             reply.cut()
-            self._exchange.status = reply.status
         if reply.has_begun and isinstance(failure, ClientLeft):
             reply.sent = False
         elif reply.has_begun and isinstance(failure, GatewayError):

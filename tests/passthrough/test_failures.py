@@ -229,18 +229,19 @@ async def test_D6_a_client_that_leaves_releases_the_upstream(
     assert sum(rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome=o) for o in OUTCOMES) == 0
 
 
-async def test_F1_an_answer_that_a_shutdown_cuts_keeps_its_status(start_rig: StartRig, start_peer: StartPeer) -> None:
+async def test_F1_an_answer_that_a_shutdown_cuts_keeps_its_status_and_size(start_rig: StartRig, start_peer: StartPeer) -> None:
     async def script(call: Call) -> None:
         await call.read_request()
-        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         await call.read_to_end()
 
     rig = await start_rig((await start_peer(script)).url)
     client = await rig.connect(GET)
     await client.head()
+    assert await client.read(3) == b"abc"
     await rig.edge.shutdown(0)
     (line,) = await rig.ended()
-    assert (line["status"], line["reason"]) == (200, "shutdown")
+    assert (line["status"], line["reason"], line["bytes_out"]) == (200, "shutdown", 3)
 
 
 OUTCOMES = ("ok", "error", "timeout", "unreachable", "invalid")

@@ -412,11 +412,13 @@ async def test_a_tunnel_that_ends_already_is_told_nothing_of_going_away(start_ri
 async def test_a_stop_ends_tunnels(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(echo)).url)
     client = await opened(rig)
+    client.send(b"ping")
+    assert await client.read(4) == b"ping"
     await rig.edge.shutdown(0.01)
     with suppress(ConnectionResetError):
         assert await client.rest() == b""
     (line,) = await rig.ended()
-    assert line["status"] == 101
+    assert (line["status"], line["bytes_in"], line["bytes_out"]) == (101, 4, 4)
 
 
 async def test_hundreds_of_tunnels_are_open_at_once_and_nothing_is_left(start_rig: StartRig, start_peer: StartPeer) -> None:
