@@ -4,6 +4,8 @@ A head is looked at before the parser gets it, and then it gets all of it; of a 
 is known, and each is treated alike however the bytes come.
 """
 
+from typing import Final
+
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -14,6 +16,9 @@ from gateway.edge.strictness import TAIL, end_of_head, ends_plainly, is_proxy_he
 
 Message = tuple[RawRequestMessage, StreamReader]
 """A head, and the body that belongs to it while it comes."""
+
+LENGTH_DIGITS: Final = 20
+"""Those of the greatest length that llhttp counts. It takes any number of zeros before them, of which Python reads 4300."""
 
 
 class Incoming:
@@ -105,10 +110,10 @@ class Incoming:
         if len(messages) != 1:  # the parser takes it for something else
             return HeadRefused("REQUEST_MALFORMED", "bad_request")
         message, self._body = come = messages[0]
-        if self._body is EMPTY_PAYLOAD and message.headers.get("Content-Length", "").strip("0"):
+        length = message.headers.get("Content-Length")
+        if length is not None and (len(length) > LENGTH_DIGITS or (self._body is EMPTY_PAYLOAD and length.strip("0"))):
             return HeadRefused("REQUEST_MALFORMED", "bad_request")  # aiohttp takes the greatest length that llhttp can count for none
         if not self._body.is_eof():
-            length = message.headers.get("Content-Length")
             self._left, self._ending = int(length) - follows if length is not None else None, b""
         return come
 

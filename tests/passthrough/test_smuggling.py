@@ -82,6 +82,8 @@ REFUSED = {
     "A2-other-digits": POST + b"Content-Length: \xd9\xa3\r\n\r\nabc",
     "A2-vertical-tab": POST + b"Content-Length: \x0b3\r\n\r\nabc",
     "A2-over-64-bits": POST + b"Content-Length: 18446744073709551619\r\n\r\nabc",
+    "A2-more-digits-than-any-length-has": POST + b"Content-Length: " + b"0" * 20 + b"3\r\n\r\nabc",
+    "A2-as-many-zeros": POST + b"Content-Length: " + b"0" * 21 + b"\r\n\r\n",
     "A2-length-then-chunked": POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "A2-chunked-then-length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
     "A2-length-and-an-empty-coding": POST + b"Transfer-Encoding:\r\nContent-Length: 3\r\n\r\nabc",
