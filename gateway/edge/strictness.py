@@ -15,9 +15,10 @@ from gateway.edge.request import Request
 from gateway.edge.target import is_host
 from gateway.errors import GatewayError
 
-# Blank lines before a request are skipped (RFC 9112, 2.2); the target is looked at in `gateway.edge.target`.
-_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
-_PART_OF_IT: Final = re.compile(rb"(?:\r\n)*(?:\r?|[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[^ \r\n]+(?: [HTP/.01]*\r?)?)?)?)")
+# Blank lines before a request are skipped (RFC 9112, 2.2), a few: each time that more comes, they are looked at again. The target is looked
+# at in `gateway.edge.target`.
+_REQUEST_LINE: Final = re.compile(rb"(?:\r\n){0,8}[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r\n")
+_PART_OF_IT: Final = re.compile(rb"(?:\r\n){0,8}(?:\r?|[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: (?:[^ \r\n]+(?: [HTP/.01]*\r?)?)?)?)")
 END_OF_HEAD: Final = b"\r\n\r\n"
 _END_OF_CHUNKS: Final = b"\r\n0\r\n\r\n"
 TAIL: Final = len(_END_OF_CHUNKS)

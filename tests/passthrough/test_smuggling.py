@@ -32,6 +32,7 @@ REFUSED = {
     "A1-space-before": b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "A1-NUL-in-the-target": b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
     "A1-control-character-in-the-target": b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "A1-many-blank-lines-before": b"\r\n" * 9 + GET + b"\r\n",
     "A1-LF-before": b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "A1-fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
     # Line ends.
@@ -223,6 +224,7 @@ async def test_a_body_with_broken_chunks_never_becomes_a_request(
 
 PASSED = {
     "blank-line-before": (b"\r\n" + GET + b"\r\n", 1),
+    "some-blank-lines-before": (b"\r\n" * 8 + GET + b"\r\n", 1),
     "a-request-as-the-body": (POST + b"Content-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED, 1),
     "A3-chunk-extensions-are-dropped": (CHUNKED + b'1;a=b;c="d;e"\r\nx\r\n0;f\r\n\r\n', 1),
     "A3-chunk-size-with-zeros": (CHUNKED + b"0001\r\nx\r\n00\r\n\r\n", 1),
