@@ -67,8 +67,9 @@ def readings(path: str) -> frozenset[str]:
     """Return all paths as which some common server may read a raw path, itself included.
 
     Escapes decoded (once, and twice), segments cut at `;` (and at a decoded `?` or `#`) before or after each decoding, slashes merged, a
-    leading `//name` taken for an authority (RFC 3986, 4.2), in every combination. Bytes above 127 are given as Latin-1: no prefix has them.
-    Dot segments are not resolved and backslashes not turned: `parse` refuses them in every reading.
+    leading `//name` taken for an authority (RFC 3986, 4.2), behind more slashes too (the URL standard of browsers, and of node), in every
+    combination. Bytes above 127 are given as Latin-1: no prefix has them. Dot segments are not resolved and backslashes not turned: `parse`
+    refuses them in every reading.
     """
     found = {path, _without_authority(path)}
     found |= set(map(_without_parameters, found))
@@ -146,7 +147,7 @@ def _without_parameters(path: str) -> str:
 def _without_authority(path: str) -> str:
     if not path.startswith("//"):
         return path
-    _, slash, rest = path[2:].partition("/")
+    _, slash, rest = path.lstrip("/").partition("/")
     return slash + rest if slash else "/"
 
 
