@@ -75,6 +75,7 @@ def readings(path: str) -> frozenset[str]:
     found |= set(map(_without_parameters, found))
     for _ in range(2):
         decoded = {_decode(reading) for reading in found if "%" in reading}
+        decoded |= set(map(_without_authority, decoded))
         found |= decoded | set(map(_without_parameters, decoded))
     return frozenset(found | {_SLASHES.sub("/", reading) for reading in found if "//" in reading})
 
