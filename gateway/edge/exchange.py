@@ -24,6 +24,9 @@ from gateway.telemetry.spans import Phases
 
 CLIENT_ABORT: Final = "client_abort"
 SHUTDOWN: Final = "shutdown"
+CLIENT_CLOSED: Final = "client closed"
+UPSTREAM_CLOSED: Final = "upstream closed"
+"""These two are how a tunnel ends in order."""
 _DIGITS: Final = 112
 _REQUESTS_A_DRAW: Final = 64
 ABORTED_STATUS: Final = 499  # as in nginx: the client left before an answer could be chosen
@@ -245,7 +248,8 @@ _label: Final = lru_cache(maxsize=512)(str)  # of statuses
 
 def has_to_be_logged(exchange: Exchange) -> bool:
     """Whether a request is an SDK call, or failed: refused, broken off, or answered with an error, whosesoever it was."""
-    return exchange.sdk is not None or exchange.reason is not None or not 0 < exchange.status < HTTPStatus.BAD_REQUEST
+    ended_well = exchange.reason in (None, CLIENT_CLOSED, UPSTREAM_CLOSED)
+    return exchange.sdk is not None or not ended_well or not 0 < exchange.status < HTTPStatus.BAD_REQUEST
 
 
 def has_failed(exchange: Exchange) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 from typing import Final
 
 from gateway.edge.connection import Connection as ClientConnection
-from gateway.edge.exchange import SHUTDOWN
+from gateway.edge.exchange import CLIENT_CLOSED, SHUTDOWN, UPSTREAM_CLOSED
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
@@ -80,7 +80,7 @@ class Tunnel:
 
     def half_ended(self, side: "_Side") -> None:
         """Take that one side sends no more."""
-        self._end_soon(f"{self._name(side)} closed")
+        self._end_soon(CLIENT_CLOSED if side is self._client else UPSTREAM_CLOSED)
         if side.peer.has_ended:
             self._client.close()
             self._upstream.close()
@@ -89,7 +89,10 @@ class Tunnel:
 
     def lost(self, side: "_Side", exc: BaseException | None) -> None:
         """Take that one side's connection has ended."""
-        self._end_soon(f"{self._name(side)} closed" if exc is None else f"{self._name(side)} lost")
+        if side is self._client:
+            self._end_soon(CLIENT_CLOSED if exc is None else "client lost")
+        else:
+            self._end_soon(UPSTREAM_CLOSED if exc is None else "upstream lost")
         if not side.peer.is_lost:
             side.peer.close()
             return
@@ -97,9 +100,6 @@ class Tunnel:
             self._ended.set_result(None)
         self._client.let_go()
         self._upstream.let_go()
-
-    def _name(self, side: "_Side") -> str:
-        return "client" if side is self._client else "upstream"
 
     def _end_soon(self, reason: str) -> None:
         if not self._reason:

@@ -38,7 +38,8 @@ def recorded(*exchanges: Exchange, sample: float, draw: float = 0.5) -> int:
 @pytest.mark.parametrize(("sample", "draw", "logged"), [(1.0, 0.999, 1), (0.0, 0.0, 0), (0.1, 0.09, 1), (0.1, 0.1, 0)])
 def test_of_api_requests_that_succeeded_the_share_is_logged(sample: float, draw: float, logged: int) -> None:
     assert recorded(api(), sample=sample, draw=draw) == logged
-    assert recorded(api(101), api(304), sample=sample, draw=draw) == 2 * logged
+    assert recorded(api(304), sample=sample, draw=draw) == logged
+    assert recorded(api(101, reason="client closed"), api(101, reason="upstream closed"), sample=sample, draw=draw) == 2 * logged
 
 
 def test_sdk_calls_are_always_logged() -> None:
@@ -47,7 +48,9 @@ def test_sdk_calls_are_always_logged() -> None:
     assert recorded(exchange, sample=0.0) == 1
 
 
-@pytest.mark.parametrize("failed", [api(0), api(400), api(404), api(499), api(502), api(200, reason="client_abort")])
+@pytest.mark.parametrize(
+    "failed", [api(0), api(400), api(404), api(499), api(502), api(200, reason="client_abort"), api(101, reason="client lost")]
+)
 def test_what_failed_is_always_logged(failed: Exchange) -> None:
     assert recorded(failed, sample=0.0) == 1
 
