@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from gateway.alipayplus.signature import SignatureError, format_signature, parse_signature, string_to_sign
 
 MINIMUM_BITS: Final = 2048
+NEW_SIZES: Final = (MINIMUM_BITS, 3072, 4096)  # bits, of the keys that are made here
 ANY_VERSION: Final = "*"
 """The version under which a ring holds the key for every version that it does not list."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway.alipayplus.keyring import read_signing_key, read_verification_key
-from gateway.alipayplus.keys import KeyFormatError, VerificationKey, generate_private_key, private_pem
+from gateway.alipayplus.keys import NEW_SIZES, KeyFormatError, VerificationKey, generate_private_key, private_pem
 from gateway.commands import rotate
 from gateway.commands.input import FAILED, refuse, refuse_configuration
 from gateway.config import Config, ConfigError, PrivateKey, load
@@ -20,7 +20,6 @@ from gateway.config import Config, ConfigError, PrivateKey, load
 PRIVATE: Final = "mpp-private.pem"
 PUBLIC: Final = "mpp-public.pem"
 PORTAL: Final = "mpp-public.txt"
-SIZES: Final = (2048, 4096)
 
 _NEXT: Final = """\
 {private}
@@ -49,7 +48,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     commands = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
     make = commands.add_parser("generate", help="make a key pair", description="Make an RSA key pair in DIR. Never overwrites a file.")
     make.add_argument("directory", metavar="DIR", type=Path, help="where the files go; made if it is not there")
-    make.add_argument("--bits", type=int, choices=SIZES, default=SIZES[0], help="the key's size (default: %(default)s)")
+    make.add_argument("--bits", type=int, choices=NEW_SIZES, default=NEW_SIZES[0], help="the key's size (default: %(default)s)")
     make.set_defaults(func=generate)
     shown = commands.add_parser("show", help="show the keys that a configuration uses", description="List the keys, never their content.")
     shown.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.alipayplus.keyring import read_signing_key
-from gateway.alipayplus.keys import KeyFormatError, KeyRing, SigningKey, VerificationKey, generate_private_key, private_pem
+from gateway.alipayplus.keys import NEW_SIZES, KeyFormatError, KeyRing, SigningKey, VerificationKey, generate_private_key, private_pem
 from gateway.alipayplus.signature import SignatureError
 from gateway.commands.input import FAILED, USAGE, UnusableInput, refuse, refuse_configuration
 from gateway.config import Config, ConfigError, PrivateKey, Secret, load
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `keys rotate` takes."""
     parser.add_argument("-c", "--config", metavar="FILE", type=Path, required=True, help="the configuration file")
     parser.add_argument("--version", metavar="VERSION", help="the new key's version (default: one more than the highest)")
-    parser.add_argument("--bits", type=int, choices=(2048, 4096), default=2048, help="the new key's size (default: %(default)s)")
+    parser.add_argument("--bits", type=int, choices=NEW_SIZES, default=NEW_SIZES[0], help="the new key's size (default: %(default)s)")
     parser.add_argument("--directory", metavar="DIR", type=Path, help="where the files go (default: where the active key is)")
     parser.set_defaults(func=rotate)
 

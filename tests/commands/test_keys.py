@@ -56,9 +56,10 @@ def test_it_says_what_to_do_next_with_names_that_can_be_pasted(command: Command,
     assert "PRIVATE KEY" not in out
 
 
-def test_keys_of_4096_bits_are_made(command: Command, tmp_path: Path) -> None:
-    assert command("keys generate --bits 4096", tmp_path).code == 0
-    assert load_public_key((tmp_path / "mpp-public.pem").read_bytes()).bits == 4096
+@pytest.mark.parametrize("bits", [3072, 4096])
+def test_larger_keys_are_made(command: Command, tmp_path: Path, bits: int) -> None:
+    assert command(f"keys generate --bits {bits}", tmp_path).code == 0
+    assert load_public_key((tmp_path / "mpp-public.pem").read_bytes()).bits == bits
 
 
 @pytest.mark.parametrize("name", ["mpp-private.pem", "mpp-public.pem", "mpp-public.txt"])

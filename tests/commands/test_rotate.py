@@ -114,9 +114,9 @@ def test_the_next_key_is_for_those_who_may_read_the_present_one(command: Command
 
 def test_version_size_and_directory_can_be_named(command: Command, folder: Path) -> None:
     (folder / "next").mkdir()
-    done = command("keys rotate --version b --bits 4096 --directory", folder / "next", "-c", folder / "gateway.yaml")
+    done = command("keys rotate --version b --bits 3072 --directory", folder / "next", "-c", folder / "gateway.yaml")
     assert done.code == 0
-    assert load_public_key((folder / "next" / "mpp-b-public.pem").read_bytes()).bits == 4096
+    assert load_public_key((folder / "next" / "mpp-b-public.pem").read_bytes()).bits == 3072
 
 
 @pytest.mark.parametrize("name", ["mpp-2-private.pem", "mpp-2-public.pem", "mpp-2-public.txt"])
