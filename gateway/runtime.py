@@ -19,6 +19,7 @@ from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
 from gateway.alipayplus.signer import Signer
 from gateway.config import Alipayplus, Config, Fault
+from gateway.config.draft import readable
 from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import BATCH, Recorder
 from gateway.edge.forwarded import TrustedProxies
@@ -62,7 +63,7 @@ def check_tls(config: Config) -> Iterator[Fault]:
     )
     for path, settings in named:
         if settings is not None:
-            yield from tls.check(settings, path)
+            yield from readable(tls.check(settings, path))
 
 
 MANY_CALLS: Final = 25

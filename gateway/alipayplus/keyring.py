@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.alipayplus.keys import KeyFormatError, KeyRing, SigningKey, VerificationKey, load_private_key, load_public_key
+from gateway.config.draft import readable
 from gateway.config.faults import Fault, KeyPath
 from gateway.config.model import Alipayplus, Config, PrivateKey
 
@@ -24,13 +25,10 @@ _PUBLIC_KEYS: Final = ("alipayplus", "verification", "public_keys")
 
 def check_keys(config: Config) -> Iterator[Fault]:
     """Read every key file and yield what is wrong with it, with the path of its key in the configuration. Changes nothing."""
-    signing, verification = config.alipayplus.signing, config.alipayplus.verification
     ours: dict[str, SigningKey] = {}
     theirs: dict[str, VerificationKey] = {}
-    for version, entry in signing.private_keys.items():
-        yield from _attempt(ours, version, (*_PRIVATE_KEYS, version), partial(read_signing_key, entry, version))
-    for version, file in verification.public_keys.items():
-        yield from _attempt(theirs, version, (*_PUBLIC_KEYS, version), partial(read_verification_key, file))
+    yield from readable(_private_keys(config, ours))
+    yield from readable(_public_keys(config, theirs))
     yield from _own_keys(ours, theirs)
 
 
@@ -62,6 +60,16 @@ def _read(file: Path) -> bytes:
     if len(content) > MAX_FILE:
         raise KeyFormatError("the file is too large for a key")
     return content
+
+
+def _private_keys(config: Config, ours: dict[str, SigningKey]) -> Iterator[Fault]:
+    for version, entry in config.alipayplus.signing.private_keys.items():
+        yield from readable(_attempt(ours, version, (*_PRIVATE_KEYS, version), partial(read_signing_key, entry, version)))
+
+
+def _public_keys(config: Config, theirs: dict[str, VerificationKey]) -> Iterator[Fault]:
+    for version, file in config.alipayplus.verification.public_keys.items():
+        yield from readable(_attempt(theirs, version, (*_PUBLIC_KEYS, version), partial(read_verification_key, file)))
 
 
 def _attempt(keys: dict[str, Key], version: str, path: KeyPath, read: Callable[[], Key]) -> Iterator[Fault]:

@@ -5,14 +5,15 @@ What one key may look like stands with it in `gateway.config.model`; what needs 
 
 import ipaddress
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.draft import readable
 from gateway.config.faults import Fault, KeyPath
 from gateway.config.listener import UNIX
-from gateway.config.model import Config, CustomerId, Forward, Introspection, Tls
+from gateway.config.model import ApiRoute, Config, CustomerId, Forward, Introspection, Tls, Upstream
 from gateway.config.values import Address, Duration
 
 ALIPAYPLUS_EXPIRY: Final = Duration(10)  # protocol section 2: Alipay+ expires a call after 10 s
@@ -190,10 +191,8 @@ def routes_have_upstreams(config: Config) -> Iterator[Fault]:
     """Demand that each route names an upstream, and warn of one that no route uses."""
     if config.api is None:
         return
-    names = ", ".join(config.api.upstreams)
     for index, route in enumerate(config.api.routes):
-        if route.upstream not in config.api.upstreams:
-            yield Fault(("api", "routes", index, "upstream"), f"no upstream has this name: write one of {names}")
+        yield from readable(_has_upstream(index, route, config.api.upstreams))
     used = {route.upstream for route in config.api.routes}
     for name in config.api.upstreams:
         if name not in used:
@@ -204,16 +203,8 @@ def upstreams_are_sound(config: Config) -> Iterator[Fault]:
     """Demand servers that differ and are not all backups, and TLS settings that are complete; warn of those that are not used."""
     for name, upstream in config.api.upstreams.items() if config.api is not None else ():
         path = ("api", "upstreams", name)
-        urls = [server.url for server in upstream.servers]
-        for index, url in enumerate(urls):
-            if url in urls[:index]:
-                yield Fault((*path, "servers", index), "stands twice in this list: keep one, with a weight")
-        if all(server.backup for server in upstream.servers):
-            yield Fault((*path, "servers"), "every one is a backup: leave backup out where a server is for every request")
-        yield from _pair(upstream.tls, (*path, "tls"))
-        if upstream.tls is not None and not any(url.startswith("https:") for url in urls):
-            message = "never used, since no server begins with https://: write https:// there, or remove this section"
-            yield Fault((*path, "tls"), message, warning=True)
+        yield from readable(_servers(upstream, path))
+        yield from readable(_upstream_tls(upstream, path))
 
 
 RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
@@ -239,6 +230,27 @@ RULES: Final[tuple[Callable[[Config], Iterable[Fault]], ...]] = (
     upstreams_are_sound,
 )
 """Every rule. One that looks at a key which could not be read is left out for that file, so each looks at as few as it can."""
+
+
+def _has_upstream(index: int, route: ApiRoute, upstreams: Mapping[str, Upstream]) -> Iterator[Fault]:
+    if route.upstream not in upstreams:
+        yield Fault(("api", "routes", index, "upstream"), f"no upstream has this name: write one of {', '.join(upstreams)}")
+
+
+def _servers(upstream: Upstream, path: KeyPath) -> Iterator[Fault]:
+    urls = [server.url for server in upstream.servers]
+    for index, url in enumerate(urls):
+        if any(url == former for former in urls[:index]):  # `in` would take two that could not be read for one
+            yield Fault((*path, "servers", index), "stands twice in this list: keep one, with a weight")
+    if all(server.backup for server in upstream.servers):
+        yield Fault((*path, "servers"), "every one is a backup: leave backup out where a server is for every request")
+
+
+def _upstream_tls(upstream: Upstream, path: KeyPath) -> Iterator[Fault]:
+    yield from _pair(upstream.tls, (*path, "tls"))
+    if upstream.tls is not None and not any(server.url.startswith("https:") for server in upstream.servers):
+        message = "never used, since no server begins with https://: write https:// there, or remove this section"
+        yield Fault((*path, "tls"), message, warning=True)
 
 
 def _places(config: Config) -> Iterator[tuple[KeyPath, str]]:

@@ -4,11 +4,10 @@ In place of a value that could not be read stands INVALID. Whatever looks at it 
 nothing to say. A draft never leaves the loader.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 from gateway.config.faults import Fault
-from gateway.config.model import Config
 
 
 class Unreadable(Exception):
@@ -31,9 +30,9 @@ class _Invalid:
 INVALID: Final[Any] = _Invalid()
 
 
-def try_rule(rule: Callable[[Config], Iterable[Fault]], draft: Config) -> Iterator[Fault]:
-    """Give what the rule finds, as far as it can be told from what could be read."""
+def readable(faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Give what a rule finds, or a part of one that others follow, as far as it can be told from what could be read."""
     try:
-        yield from rule(draft)
+        yield from faults
     except Unreadable:
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config.checks import RULES
 from gateway.config.convert import Converter
-from gateway.config.draft import try_rule
+from gateway.config.draft import readable
 from gateway.config.faults import ConfigError, Fault, KeyPath
 from gateway.config.model import Config
 from gateway.config.permissions import check_permissions
@@ -35,8 +35,8 @@ def load(path: Path, checks: Sequence[Check] = (), *, environ: Mapping[str, str]
     _demand_text(path)
     converter = Converter(path.absolute().parent, environ)
     config = converter.convert(root)
-    faults = [*converter.faults, *(fault for rule in (*RULES, check_permissions) for fault in try_rule(rule, config))]
-    faults += _unknown(faults, (fault for check in checks for fault in try_rule(check, config)))
+    faults = [*converter.faults, *(fault for rule in (*RULES, check_permissions) for fault in readable(rule(config)))]
+    faults += _unknown(faults, (fault for check in checks for fault in readable(check(config))))
     located = _located(faults, path, converter.line)
     if not all(fault.warning for fault in located):
         raise ConfigError(located)

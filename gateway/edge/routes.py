@@ -4,11 +4,12 @@ How a request finds its route stands in `gateway.edge.routing`; what is done to 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal
 
+from gateway.config.draft import readable
 from gateway.config.faults import Fault
 
 Session = Literal["required", "optional", "none"]
@@ -46,10 +47,10 @@ def normal_prefix(prefix: str) -> str:
     return prefix.removesuffix("/")
 
 
-def route_faults(routes: Sequence[Route], sdk_prefix: str) -> Iterator[Fault]:
-    """Find what is wrong with the routes, by the path of its key; warnings are what is surely possible and probably not meant."""
-    for index, route in enumerate(routes):
-        yield from _own_faults(route, index, sdk_prefix)
+def route_faults(routes: Mapping[int, Route], sdk_prefix: str) -> Iterator[Fault]:
+    """Find what is wrong with routes, by their places in `api.routes`; warnings are what is surely possible and probably not meant."""
+    for index, route in routes.items():
+        yield from readable(_own_faults(route, index, sdk_prefix))
     yield from _repeated(routes)
     yield from _exposed(routes)
 
@@ -69,10 +70,10 @@ def _own_faults(route: Route, index: int, sdk_prefix: str) -> Iterator[Fault]:
         yield _fault(index, "methods", f"{UNROUTABLE} cannot be routed")
 
 
-def _repeated(routes: Sequence[Route]) -> Iterator[Fault]:
+def _repeated(routes: Mapping[int, Route]) -> Iterator[Fault]:
     """Find routes that take what one before them, narrowed alike, takes too: which of them is meant cannot be seen."""
     seen: dict[tuple[str, str, str], int] = {}
-    for index, route in enumerate(routes):
+    for index, route in routes.items():
         keys = list(product((normal_prefix(route.prefix),), route.hosts or ("",), route.methods or ("",)))
         earlier = [seen[key] for key in keys if key in seen]
         if earlier:
@@ -80,14 +81,14 @@ def _repeated(routes: Sequence[Route]) -> Iterator[Fault]:
         seen.update((key, index) for key in keys if key not in seen)
 
 
-def _exposed(routes: Sequence[Route]) -> Iterator[Fault]:
+def _exposed(routes: Mapping[int, Route]) -> Iterator[Fault]:
     """Find stripped prefixes: they open all of their upstream, also what another route to the same upstream guards better."""
     guards: dict[str, Route] = {}
-    for route in routes:
+    for route in routes.values():
         guard = guards.setdefault(route.upstream, route)
         if SESSION_RULES[route.session] > SESSION_RULES[guard.session]:
             guards[route.upstream] = route
-    for index, route in enumerate(routes):
+    for index, route in routes.items():
         guard = guards[route.upstream]
         if route.strip_prefix and normal_prefix(route.prefix) and SESSION_RULES[guard.session] > SESSION_RULES[route.session]:
             text = f"this also opens what the route {guard.prefix} guards with session {guard.session} on {route.upstream}"

@@ -44,7 +44,7 @@ class RouteTable:
     """All routes, ready to be asked. Raises ValueError for routes that `route_faults` finds fault with."""
 
     def __init__(self, routes: Sequence[Route], sdk_prefix: str) -> None:
-        for fault in route_faults(routes, sdk_prefix):
+        for fault in route_faults(dict(enumerate(routes)), sdk_prefix):
             if not fault.warning:
                 raise ValueError(f"route {fault.path[2]}: {fault.message}")
         self._sdk = normal_prefix(sdk_prefix)

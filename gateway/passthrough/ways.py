@@ -1,9 +1,11 @@
 """The configured routes of the MPP's API, made ready: what a route takes, what it does with a request, and what is wrong with them."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final, Literal
 
 from gateway.config import ApiRoute, Config, Fault, HeaderChanges
+from gateway.config.draft import Unreadable, readable
 from gateway.edge.routes import Route, route_faults
 from gateway.passthrough.headers import HeaderRules, RequestHeaders
 from gateway.passthrough.tunnel import Tunnel
@@ -28,13 +30,26 @@ def api_ways(config: Config, routes: tuple[Route, ...], upstreams: Mapping[str, 
 
 def check_api(config: Config) -> Iterator[Fault]:
     """Find what is wrong with the routes: prefixes that are ambiguous or stand twice, and header rules that cannot be followed."""
-    yield from route_faults(api_routes(config), config.sdk_proxy.path_prefix)
+    yield from readable(_route_faults(config))
     for index, route in enumerate(config.api.routes if config.api is not None else ()):
         for direction in _DIRECTIONS:
-            try:
-                _rules(config, route, direction)
-            except ValueError as error:
-                yield Fault(("api", "routes", index, direction), str(error))
+            yield from readable(_rule_faults(config, index, route, direction))
+
+
+def _route_faults(config: Config) -> Iterator[Fault]:
+    found = {}
+    for index, route in enumerate(config.api.routes if config.api is not None else ()):
+        with suppress(Unreadable):
+            repr(route)  # looks at all that there is
+            found[index] = _route(route)
+    yield from route_faults(found, config.sdk_proxy.path_prefix)
+
+
+def _rule_faults(config: Config, index: int, route: ApiRoute, direction: Direction) -> Iterator[Fault]:
+    try:
+        _rules(config, route, direction)
+    except ValueError as error:
+        yield Fault(("api", "routes", index, direction), str(error))
 
 
 def identity_names(config: Config) -> frozenset[str]:

@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.config.draft import readable
 from gateway.config.faults import Fault, KeyPath
 from gateway.config.model import Tls
 
@@ -52,7 +53,7 @@ def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[F
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if (ca := tls.ca) is not None:
         place = (*path, "ca")
-        yield from _check_use(_check_ca(ca, place, now), place, lambda: context.load_verify_locations(ca))
+        yield from readable(_check_use(_check_ca(ca, place, now), place, lambda: context.load_verify_locations(ca)))
     if (certificate := tls.certificate) is not None and (key := tls.private_key) is not None:
         found = _check_pair(certificate, key, path, now)
         yield from _check_use(found, (*path, "certificate"), lambda: context.load_cert_chain(certificate, key, password=""))
@@ -60,8 +61,10 @@ def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[F
 
 def _check_use(faults: Iterator[Fault], path: KeyPath, load: Callable[[], None]) -> Iterator[Fault]:
     """Try files that have no faults but warnings: OpenSSL refuses some that can be read, such as weak keys and bundles that are cut off."""
-    found = list(faults)
-    yield from found
+    found = []
+    for fault in faults:
+        found.append(fault)
+        yield fault
     if not all(fault.warning for fault in found):
         return
     try:
@@ -81,11 +84,12 @@ def _check_ca(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
 
 
 def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
-    chain, key = _certificates(certificate), _key(private_key)
+    chain = _certificates(certificate)
     if isinstance(chain, str):
         yield Fault((*path, "certificate"), chain)
     else:
         yield from max((list(_check_dates(link, (*path, "certificate"), now)) for link in chain), key=_gravity)
+    key = _key(private_key)
     if isinstance(key, str):
         yield Fault((*path, "private_key"), key)
     elif not isinstance(chain, str) and chain[0].public_key() != key.public_key():

@@ -9,7 +9,7 @@ WIDE = Route("/", "wallet")
 
 
 def faults(*routes: Route, sdk_prefix: str = "/alipayplus") -> list[tuple[int | str, int | str, bool]]:
-    return [(fault.path[2], fault.path[3], fault.warning) for fault in route_faults(routes, sdk_prefix)]
+    return [(fault.path[2], fault.path[3], fault.warning) for fault in route_faults(dict(enumerate(routes)), sdk_prefix)]
 
 
 def narrowed(prefix: str, *, hosts: Iterable[str] = (), methods: Iterable[str] = ()) -> Route:
