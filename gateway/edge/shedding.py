@@ -100,16 +100,12 @@ class Loop(Protocol):
 class Share:
     """One kind of work, as whoever does it sees the shedder: its methods for that kind, and for the room that each takes."""
 
-    begin: Callable[[int], None] = lambda _size: None
-    end: Callable[[int], None] = lambda _size: None
-    pause: Callable[[], None] = lambda: None
-    resume: Callable[[], None] = lambda: None
-    grow: Callable[[int], bool] = lambda _size: True
-    shrink: Callable[[int], None] = lambda _size: None
-
-
-NO_BOUND: Final = Share()
-"""Where nobody counts: all may begin."""
+    begin: Callable[[int], None]
+    end: Callable[[int], None]
+    pause: Callable[[], None]
+    resume: Callable[[], None]
+    grow: Callable[[int], bool]
+    shrink: Callable[[int], None]
 
 
 class Shedder:
@@ -126,11 +122,11 @@ class Shedder:
         log: FilteringBoundLogger,
         loop: Loop,
         *,
-        has_room: Callable[[int], bool] = lambda _: True,
-        clients: Callable[[float], int] = lambda _: CROWD + 1,
-        queued: Callable[[], float] = lambda: 0.0,
-        waiting: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
-        few: int = FEW,
+        has_room: Callable[[int], bool],
+        clients: Callable[[float], int],
+        queued: Callable[[], float],
+        waiting: Callable[[], tuple[int, float]],
+        few: int,
         now: Callable[[], float] = monotonic,
         spent: Callable[[], float] = process_time,
     ) -> None:

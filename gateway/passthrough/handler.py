@@ -11,7 +11,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.front import Arrival
 from gateway.edge.request import Request
 from gateway.edge.routes import Route
-from gateway.edge.shedding import NO_BOUND, Share
+from gateway.edge.shedding import Share
 from gateway.passthrough.forward import Forward
 from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.headers import block_of
@@ -46,7 +46,7 @@ class Passthrough:
         *,
         identity_header: str,
         subject_header: str | None = None,
-        share: Share = NO_BOUND,
+        share: Share,
     ) -> None:
         self._ways = dict(ways)
         self._sessions = sessions

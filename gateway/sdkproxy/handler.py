@@ -15,7 +15,7 @@ from gateway.edge.body import BodyLimits, BodyTooLarge, ClientLeft, read_body
 from gateway.edge.exchange import Exchange, SdkRecord
 from gateway.edge.front import send_continue
 from gateway.edge.request import Request
-from gateway.edge.shedding import NO_BOUND, Share
+from gateway.edge.shedding import Share
 from gateway.errors import FAILURES, GatewayError
 from gateway.sdkproxy.contract import ENDPOINT, SCENES, decode_request, http_status, is_json_in_utf8
 from gateway.session import Identity, Sessions, identity_or_refusal
@@ -36,10 +36,10 @@ class SdkProxy:
         client: Client,
         metrics: Metrics,
         *,
-        scenes: Iterable[str] = (),
-        customer_hash: Callable[[str], str | None] = lambda _: None,
-        on_clock_offset: Callable[[float], None] = lambda _: None,
-        share: Share = NO_BOUND,
+        scenes: Iterable[str],
+        customer_hash: Callable[[str], str | None],
+        on_clock_offset: Callable[[float], None],
+        share: Share,
     ) -> None:
         self.target = prefix + ENDPOINT
         self._limits = limits

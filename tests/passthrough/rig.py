@@ -162,7 +162,12 @@ class Rig:
         routes = api_routes(config)
         ways = api_ways(config, routes, self.clusters, self.tunnels)
         share = Share(
-            begin=lambda _: self._note(1), end=lambda _: self._note(-1), pause=lambda: self._note(-1), resume=lambda: self._note(1)
+            begin=lambda _: self._note(1),
+            end=lambda _: self._note(-1),
+            pause=lambda: self._note(-1),
+            resume=lambda: self._note(1),
+            grow=lambda _: True,
+            shrink=lambda _: None,
         )
         api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id", share=share)
         log: Any = self.log

@@ -17,7 +17,7 @@ from gateway.edge.connection import Connection, Sender
 from gateway.edge.exchange import CLIENT_ABORT, Exchange
 from gateway.edge.request import Request
 from gateway.edge.server import TOGETHER, EdgeServer, Refusal
-from gateway.edge.shedding import LATE, Shedder, Work
+from gateway.edge.shedding import FEW, LATE, Shedder, Work
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
 from gateway.server.early_refusals import EarlyRefusals
@@ -34,7 +34,10 @@ class Shedding(Shedder):
     """Refuses work as long as it has no `places`. Nobody is to be kept waiting, but for `held` seconds."""
 
     def __init__(self) -> None:
-        super().__init__(CapturingLogger(), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            CapturingLogger(), loop, has_room=lambda _: True, clients=lambda _: 0, queued=lambda: 0.0, waiting=lambda: (0, 0.0), few=FEW
+        )
         self.is_shedding = True
         self.places = 0
         self.held = 0.0
