@@ -51,7 +51,7 @@ class Admit(Protocol):
     def sends_header(self, peer: str) -> bool:
         """Whether a PROXY header stands before all else on the connections of a peer."""
 
-    async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
+    async def admit(self, sock: socket.socket, peer: str, first: bytes) -> bool:
         """Open a connection, of which `first` has been read, and return True, or close it."""
 
 
@@ -71,8 +71,8 @@ class Acceptor:
         log: FilteringBoundLogger,
         *,
         connections: int,
-        is_short: bool = False,
-        refusal: Callable[[], bytes] = bytes,
+        is_short: bool,
+        refusal: Callable[[], bytes],
         again: float = AGAIN,
     ) -> None:
         self._sockets = tuple(sockets)

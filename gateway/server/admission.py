@@ -24,8 +24,8 @@ class Admission:
         edge: EdgeServer,
         log: FilteringBoundLogger,
         *,
-        tls: ssl.SSLContext | None = None,
-        proxies: TrustedProxies | None = None,
+        tls: ssl.SSLContext | None,
+        proxies: TrustedProxies | None,
         timeout: float = HANDSHAKE_TIMEOUT,
     ) -> None:
         self._edge = edge
@@ -39,7 +39,7 @@ class Admission:
         """Whether a PROXY header stands before all else on the connections of a peer."""
         return self._proxies is not None and self._proxies.trusts(peer)
 
-    async def admit(self, sock: socket.socket, peer: str, first: bytes = b"") -> bool:
+    async def admit(self, sock: socket.socket, peer: str, first: bytes) -> bool:
         """Give a non-blocking connection to the edge server, or close it and return False. `peer` is its address, empty on a unix socket.
 
         PROXY header and TLS handshake have `timeout` seconds each. Where there is neither, `first` is what has been read of HTTP already.

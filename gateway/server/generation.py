@@ -46,9 +46,9 @@ class Generation:
         metrics: ServiceMetrics,
         log: Callable[[], FilteringBoundLogger],
         *,
-        on_change: Callable[[], None] = lambda: None,
-        on_end: Callable[[Member], None] = lambda _: None,
-        names: NameBook | None = None,
+        on_change: Callable[[], None],
+        on_end: Callable[[Member], None],
+        names: NameBook,
         ready_within: float = READY_WITHIN,
         overtime: float = OVERTIME,
     ) -> None:
@@ -60,7 +60,7 @@ class Generation:
         self._log = log
         self._on_change = on_change
         self._on_end = on_end
-        self._names = names if names is not None else NameBook()
+        self._names = names
         self._ready_within = ready_within
         self._overtime = overtime
         self._pickled = edition.pickled()
@@ -135,7 +135,7 @@ class Generation:
         child = self._take_spare() or self._children.start(self._openssl)
         if self._has_served:
             self._metrics.worker_restarts.inc()
-        member = Member(child, slot, self._member_ended, on_name=self._names.take)
+        member = Member(child, slot, on_end=self._member_ended, on_name=self._names.take)
         self.members.add(member)
         self._log().debug("a worker is started", worker=slot, worker_pid=member.pid, generation=self.number)
         await member.assign(Assignment(self.number, slot, self._pickled, self.edition.contents, self._names.found), sockets)

@@ -24,14 +24,7 @@ class Member:
     is its own word on how it is, as JSON, `since` when it was started (UNIX seconds).
     """
 
-    def __init__(
-        self,
-        child: Child,
-        slot: int,
-        on_end: "Callable[[Member], None]" = lambda _: None,
-        *,
-        on_name: Callable[[Found], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, child: Child, slot: int, *, on_end: "Callable[[Member], None]", on_name: Callable[[Found], None]) -> None:
         self.slot = slot
         self.pid = child.pid
         self.since = time()

@@ -50,8 +50,8 @@ class Reloads:
         asked: asyncio.Event,
         on_begin: Callable[[], None],
         on_end: Callable[[], None],
-        on_outcome: Callable[[ReloadShown], None] = lambda _: None,
-        on_key: Callable[[bool], None] = lambda _: None,
+        on_outcome: Callable[[ReloadShown], None],
+        on_key: Callable[[bool], None],
     ) -> None:
         self._edition = edition
         self._checks = checks

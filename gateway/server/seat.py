@@ -42,7 +42,7 @@ class Seat:
         log: Callable[[], FilteringBoundLogger],
         on_change: Callable[[], None],
         *,
-        ready_within: float = READY_WITHIN,
+        ready_within: float,
     ) -> None:
         self._slot = slot
         self._start = start

@@ -22,13 +22,7 @@ SHUTDOWN_TIMEOUT: Final = 5.0
 _NEVER: Final = 1 << 30  # bytes, and seconds
 
 
-async def secure(
-    sock: socket.socket,
-    context: ssl.SSLContext,
-    make: Callable[[], asyncio.BufferedProtocol],
-    *,
-    timeout: float = HANDSHAKE_TIMEOUT,
-) -> None:
+async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[], asyncio.BufferedProtocol], *, timeout: float) -> None:
     """Do the handshake on a connected, non-blocking socket, and give the connection to the protocol that `make` returns.
 
     The socket is the loop's from now on. Raises ssl.SSLError when the handshake fails, TimeoutError when it takes more than `timeout`

@@ -3,11 +3,10 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Final
 
-from gateway import runtime
 from gateway.config import ConfigError
 from gateway.edge.server import ParserMissing, require_c_parser
+from gateway.runtime import CHECKS
 from gateway.server.children import Child, Children
 from gateway.server.edition import Edition, read_edition
 from gateway.server.inherited import inherited_sockets
@@ -21,7 +20,6 @@ from gateway.telemetry.metrics import ServiceMetrics
 from gateway.telemetry.stray import strays_logged
 
 FAILED, INVALID = 1, 3
-CHECKS: Final = runtime.CHECKS
 
 
 def run(path: Path, children: Children, spare: Child) -> int:

@@ -105,7 +105,7 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
 class Worker:
     """Serves until the supervisor says otherwise or dies."""
 
-    def __init__(self, metrics: Metrics, logs: Logs, sockets: list[socket.socket], names: tuple[Found, ...] = ()) -> None:
+    def __init__(self, metrics: Metrics, logs: Logs, sockets: list[socket.socket], names: tuple[Found, ...]) -> None:
         self.channel = Channel(self._heed, self._lost)
         self._metrics = metrics
         self._logs = logs

@@ -69,6 +69,7 @@ class Stage:
         self.events: list[dict[str, Any]] = []
         self.generations: list[Generation] = []
         self.tally = Tally(self.metrics.registry, lambda: [member for each in self.generations for member in each.members])
+        self.names = NameBook()
         self._log = structlog.wrap_logger(None, processors=[self._note])
 
     def _note(self, _logger: object, _method: str, event: Any) -> Any:
@@ -78,7 +79,17 @@ class Stage:
     def generation(self, program: str, **options: Any) -> Generation:
         children = Children((sys.executable, "-c", program))
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, children.reap)
-        generation = Generation(1, self.edition, children, self.metrics, lambda: self._log, on_end=self.tally.retire, **options)
+        generation = Generation(
+            1,
+            self.edition,
+            children,
+            self.metrics,
+            lambda: self._log,
+            on_change=lambda: None,
+            on_end=self.tally.retire,
+            names=self.names,
+            **options,
+        )
         self.generations.append(generation)
         return generation
 
@@ -200,16 +211,15 @@ async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage, 
 
 
 async def test_F7_what_a_worker_has_found_for_names_is_told_to_those_after_it(stage: Stage) -> None:
-    names = NameBook()
     counting = 'say(Totals(0, b"", b"", (Found("told", len(assignment.names), ()),))); say(Ready())'
     program = f"from gateway.upstream.addresses import Found{WORKER.replace('tell(); say(Ready())', counting)}"
-    generation = stage.generation(program, names=names)
+    generation = stage.generation(program)
     await generation.start(stage.listeners, stage.tasks)
-    assert list(names.found) == [Found("told", 0, ())]
+    assert list(stage.names.found) == [Found("told", 0, ())]
     victim = next(iter(generation.members))
     os.kill(victim.pid, signal.SIGKILL)
     await until(lambda: victim not in generation.members and generation.serving == 2, generation)
-    assert list(names.found) == [Found("told", 0, ()), Found("told", 1, ())]
+    assert list(stage.names.found) == [Found("told", 0, ()), Found("told", 1, ())]
 
 
 async def test_F2_a_worker_that_says_nothing_any_more_is_killed_after_so_many_ticks(stage: Stage) -> None:

@@ -30,6 +30,7 @@ async def test_of_another_active_signing_key_it_is_told_and_of_its_return_too(tm
         asked=asyncio.Event(),
         on_begin=lambda: None,
         on_end=lambda: None,
+        on_outcome=lambda _: None,
         on_key=told.append,
     )
     for key, expected in ((keys.stranger, [True]), (keys.mpp, [True, False])):
