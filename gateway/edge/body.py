@@ -56,7 +56,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
             return _bounded(content.read_nowait(-1), limits.size)
         return await _read_slowly(request, limits)
     except RequestPayloadError as error:
-        if request.transport is None:
+        if request.connection.transport is None:
             raise ClientLeft from error
         raise GatewayError("REQUEST_MALFORMED", "bad body framing") from error
     except ConnectionError as error:

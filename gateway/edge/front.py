@@ -89,8 +89,12 @@ class Front:
         self._metrics = metrics
         self._log = log
         self._in_flight: dict[str, int] = {}
-        self.in_flight = 0
         self.draining = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being handled."""
+        return sum(self._in_flight.values())
 
     def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
         """While work is refused, refuse at once what a client has sent, if it is one whole request and nothing else can be said of it.
@@ -143,7 +147,7 @@ class Front:
             exchange.reason = exchange.reason or SHUTDOWN
             raise
         finally:
-            self._leave(exchange.route)
+            self._in_flight[exchange.route] -= 1
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer
@@ -169,7 +173,7 @@ class Front:
     def _receive(self, request: Request, exchange: Exchange) -> Handler:
         """Return what handles a request, which is a refusal for one that is malformed (faults A1 to A4, G4)."""
         if request.upgrade:
-            _last(request)  # what follows may be meant for another protocol (faults A15)
+            request.connection.is_last = True  # what follows may be meant for another protocol (faults A15)
         reason = "bad_request"
         try:
             check_framing(request)
@@ -184,7 +188,7 @@ class Front:
                 if reason == "bad_request":  # before it was asked who is calling
                     self._meet(request.raw_headers, request.connection, exchange, "")
                 exchange.path = None
-                _last(request)
+                request.connection.is_last = True
             return _refusal(error)
         if arrival.match.is_sdk:
             exchange.path = None
@@ -309,11 +313,6 @@ class Front:
             self._in_flight[route] = 0
             self._metrics.in_flight(route).set_function(lambda: self._in_flight[route])
         self._in_flight[route] += 1
-        self.in_flight += 1
-
-    def _leave(self, route: str) -> None:
-        self._in_flight[route] -= 1
-        self.in_flight -= 1
 
 
 async def _not_found(_request: Request, _exchange: Exchange) -> Answer:
@@ -325,10 +324,6 @@ def _refusal(error: GatewayError) -> Handler:
         raise error
 
     return refuse
-
-
-def _last(request: Request) -> None:
-    request.connection.is_last = True
 
 
 def loggable_path(path: str) -> str:

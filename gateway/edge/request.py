@@ -1,6 +1,5 @@
 """One request as it came: its head as aiohttp's parser has read it, and its body as a stream that is still coming."""
 
-import asyncio
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import HttpVersion
@@ -45,11 +44,6 @@ class Request(Struct, frozen=True, eq=False):
             content,
             connection,
         )
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """The client's transport; None when the client has left."""
-        return self.connection.transport
 
     @property
     def content_length(self) -> int | None:

@@ -116,11 +116,7 @@ class EdgeServer:
         since = asyncio.get_running_loop().time() - seconds
         return sum(connection.heard_at >= since for connection in self.connections)
 
-    def __call__(self) -> Receiver:
-        """Return the protocol of a new connection."""
-        return self.receiver(None)
-
-    def receiver(self, client: str | None, first: bytes = b"") -> Receiver:
+    def receiver(self, client: str | None = None, first: bytes = b"") -> Receiver:
         """Return the protocol of a new connection; `client` is the client's address if it is not the peer's (PROXY protocol).
 
         `first` is what has been read of it, which is not refused at once any more.

@@ -72,7 +72,7 @@ class Upload:
         except TimeoutError:
             raise BodyTimeout("body stopped") from None
         except RequestPayloadError as error:
-            if self._request.transport is None:
+            if self._request.connection.transport is None:
                 raise ClientLeft from error
             raise GatewayError("REQUEST_MALFORMED", "bad body framing") from error
         except (ConnectionError, RuntimeError) as error:  # RuntimeError: aiohttp's word for reading on when the client has left

@@ -95,7 +95,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
         unknown_method = front.unknown_method(unknown)
         turns = turns or Turns(loop)
         edge = EdgeServer(front.handle, limits, recorder, metrics, unknown_method, turns=turns, note_unbegun=front.note_unbegun)
-        server = await loop.create_server(edge, "127.0.0.1", 0)
+        server = await loop.create_server(edge.receiver, "127.0.0.1", 0)
         running.append((edge, server))
         return Edge(server.sockets[0].getsockname()[1], lines, metrics, front, edge)
 

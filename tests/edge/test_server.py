@@ -442,7 +442,7 @@ async def test_clients_that_have_sent_something_lately_are_counted(start_edge: A
 async def test_a_v4_peer_of_a_listener_for_both_families_is_named_as_what_it_is(start_edge: Any) -> None:
     edge = await start_edge()
     both = socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    server = await asyncio.get_running_loop().create_server(edge.server, sock=both)
+    server = await asyncio.get_running_loop().create_server(edge.server.receiver, sock=both)
     reader, writer = await asyncio.open_connection("127.0.0.1", both.getsockname()[1])
     writer.write(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % PATH)
     await reader.readuntil(b"}")

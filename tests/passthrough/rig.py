@@ -203,7 +203,7 @@ class Rig:
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         for cluster in self.clusters.values():
             await self._running.enter_async_context(cluster)
-        self._listener = await asyncio.get_running_loop().create_server(self.edge, "127.0.0.1", 0, ssl=tls)
+        self._listener = await asyncio.get_running_loop().create_server(self.edge.receiver, "127.0.0.1", 0, ssl=tls)
 
     async def stop(self) -> None:
         self._listener.close()

@@ -118,7 +118,7 @@ class StartGateway:
         logs = Logs(config.telemetry.log, out=fd, err=fd)
         self._stack.callback(logs.close)
         parts = await self._stack.enter_async_context(running(config, metrics, logs))
-        server = await asyncio.get_running_loop().create_server(parts.edge, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(parts.edge.receiver, "127.0.0.1", 0)
         self._stack.callback(server.close)
         http = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         return Gateway(parts, logs, log_file, sim, server.sockets[0].getsockname()[1], http)

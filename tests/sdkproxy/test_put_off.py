@@ -141,7 +141,7 @@ async def test_what_a_proxy_sends_for_others_is_always_heard(
 ) -> None:
     monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
     gateway = await start({"server": {"trusted_proxies": [trusted]}})
-    async with await asyncio.get_running_loop().create_unix_server(gateway.parts.edge, tmp_path / "socket"):
+    async with await asyncio.get_running_loop().create_unix_server(gateway.parts.edge.receiver, tmp_path / "socket"):
         opening = asyncio.open_unix_connection(tmp_path / "socket") if is_unix else asyncio.open_connection("127.0.0.1", gateway.port)
         client = Client(*await opening)
         assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
