@@ -38,8 +38,8 @@ class AnswerParser:
     """One answer after another on one connection: `start`, then `feed` until `complete`.
 
     Heads (interim ones too) and pieces of the body are left in `heads` and `chunks` for the caller to take out; trailers are dropped.
-    `keep_alive`: the peer lets another request follow. `extra`: bytes came after the end of the answer. `leftover`: after a 101, the bytes
-    that belong to the other protocol, else None.
+    `received` bytes have come of the body; it has `length`, if that was said. `keep_alive`: the peer lets another request follow. `extra`:
+    bytes came after the end of the answer. `leftover`: after a 101, the bytes that belong to the other protocol, else None.
     """
 
     def __init__(self) -> None:
@@ -68,9 +68,9 @@ class AnswerParser:
         self._opening = True
         self._held = self._tail = b""
         self._pieces: list[bytes] = []  # of a head that llhttp has begun to read, until it has read it
-        self._status = self._fed = self._received = self._quiet = 0  # bytes in all, of the body, since its last piece
+        self._status = self._fed = self.received = self._quiet = 0  # bytes in all, of the body, since its last piece
         self._chunked = False
-        self._length: int | None = None
+        self.length: int | None = None
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take what was received; nothing of it is kept by reference.
@@ -94,19 +94,9 @@ class AnswerParser:
             return
         if self._opening and not self._held and not self._interims:
             raise ConnectionLost("closed before an answer")
-        if not self._status or self._chunked or self._length is not None or not clean:
+        if not self._status or self._chunked or self.length is not None or not clean:
             raise ConnectionLost("closed within the answer")
         self.complete = True
-
-    @property
-    def received(self) -> int:
-        """How many bytes have come of the body."""
-        return self._received
-
-    @property
-    def length(self) -> int | None:
-        """How many it will have, if that has been said."""
-        return self._length
 
     def close(self) -> None:
         """Let go of llhttp, which refers to this, if that has not been done: nothing is fed any more."""
@@ -201,7 +191,7 @@ class AnswerParser:
     def _is_end(self, data: bytes | memoryview) -> bool:
         """Tell whether the data ends with the answer. llhttp skips blank lines after it without a word; all else it reports."""
         if not self._chunked:
-            return self._fed == self._head_size + self._received
+            return self._fed == self._head_size + self.received
         tail = (self._tail + data[-_TAIL:])[-_TAIL:]
         return tail.endswith(_BLANK) and tail != _TWO_BLANKS
 
@@ -240,7 +230,7 @@ class AnswerParser:
         if self._limit is not None and length is not None and length > self._limit and not bodiless:
             self._refuse("answer too large")
         self._chunked = self._chunked and not bodiless
-        self._status, self._length, self._head_size = status, length, end + len(_BLANK)
+        self._status, self.length, self._head_size = status, length, end + len(_BLANK)
         self.keep_alive = self._parser.should_keep_alive()
         self.heads.append(Head(status, reason, lines, names, length, bodiless))
         self._pieces = []
@@ -264,8 +254,8 @@ class AnswerParser:
         """Take a piece of the body."""
         size = len(data)
         self._quiet = 0
-        self._received += size
-        if self._limit is not None and self._received > self._limit:
+        self.received += size
+        if self._limit is not None and self.received > self._limit:
             self._refuse("answer too large")
         self.chunks.append(data)
 
