@@ -6,10 +6,9 @@ from typing import Final
 from gateway.admin import words
 from gateway.admin.flows import flow
 from gateway.admin.markup import Content, Markup, el
-from gateway.admin.pieces import mark, section
+from gateway.admin.pieces import Group, grouped, mark, section, table
 from gateway.admin.pools import EndpointShown, PoolShown
 from gateway.admin.status import ServiceStatus, WorkerShown
-from gateway.admin.tables import Group, grouped, table
 from gateway.admin.traffic import ResultCount
 from gateway.errors import FAILURES
 from gateway.telemetry.failures import OWN_ANSWER, Failed

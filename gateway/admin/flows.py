@@ -5,7 +5,7 @@ from typing import Final
 from gateway.admin import charts, words
 from gateway.admin.history import STEP
 from gateway.admin.markup import Content, Markup, el
-from gateway.admin.tables import table
+from gateway.admin.pieces import table
 from gateway.admin.traffic import Flow, Sums
 
 _LINES: Final = (("10ms", "10 ms"), ("100ms", "100 ms"), ("1s", "1 s"), ("10s", "10 s"))

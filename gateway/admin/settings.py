@@ -8,9 +8,8 @@ from typing import Final
 from gateway.admin import words
 from gateway.admin.in_force import CertificateShown, KeyShown, RouteShown
 from gateway.admin.markup import Content, Markup, el
-from gateway.admin.pieces import mark, section
+from gateway.admin.pieces import mark, section, table
 from gateway.admin.status import ServiceStatus
-from gateway.admin.tables import table
 from gateway.sdkproxy.contract import ENDPOINT
 
 _USES: Final = {"signing": "signs", "next": "ours, ready", "verification": "of Alipay+"}

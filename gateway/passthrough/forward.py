@@ -22,7 +22,7 @@ from gateway.passthrough.headers import host_value
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.upload import Body, Upload
-from gateway.passthrough.way import Way
+from gateway.passthrough.ways import Way
 from gateway.upstream import AnswerInvalid, Connection, ConnectionLost, Head, Lease, Outcome, Unreachable, UpstreamError
 from gateway.upstream.message import SWITCHING_PROTOCOLS
 from gateway.upstream.retry import may_repeat

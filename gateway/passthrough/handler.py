@@ -17,7 +17,7 @@ from gateway.passthrough.handshake import asks_for_websocket
 from gateway.passthrough.headers import block_of
 from gateway.passthrough.reply import Streamed
 from gateway.passthrough.upload import announced_body
-from gateway.passthrough.way import Way
+from gateway.passthrough.ways import Way
 from gateway.session import Check, Identity, RawHeaders, Work, identity_or_refusal
 from gateway.telemetry.metrics import Metrics
 

@@ -4,16 +4,37 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from gateway.config import ApiRoute, Config, Fault, HeaderChanges
 from gateway.config.draft import Unreadable, readable
 from gateway.edge.routes import Route, route_faults
 from gateway.passthrough.headers import HeaderRules, RequestHeaders
 from gateway.passthrough.tunnel import Tunnel
-from gateway.passthrough.way import Timeouts, Way
 from gateway.upstream import Cluster
 
 Direction = Literal["request_headers", "response_headers"]
 _DIRECTIONS: Final[tuple[Direction, Direction]] = ("request_headers", "response_headers")
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds: from the request's end to the answer's head; between two reads of the answer (or a tunnel), and of the request body."""
+
+    response: float
+    idle: float
+    body_idle: float
+
+
+class Way(Struct, frozen=True, eq=False):
+    """What a route does with its requests. `tunnels` holds those that are open."""
+
+    upstream: Cluster
+    host_header: str
+    request_headers: RequestHeaders
+    response_rules: HeaderRules
+    max_body: int
+    timeouts: Timeouts
+    tunnels: set[Tunnel]
 
 
 def api_routes(config: Config) -> tuple[Route, ...]:

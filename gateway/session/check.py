@@ -1,11 +1,13 @@
-"""What a check comes to: the verdict of the auth service, the identity in it, and the check as its caller gets it.
+"""What a check comes to: the verdict of the auth service, the identity in it, the check as its caller gets it, and what that means.
 
-Values only. None of them shows a customer id or a credential when it is printed.
+Pure. None of the values shows a customer id or a credential when it is printed.
 """
 
 from typing import Final, Literal
 
 from msgspec import Struct
+
+from gateway.errors import GatewayError
 
 Outcome = Literal["valid", "denied", "forbidden", "unavailable", "missing"]
 Source = Literal["call", "cache", "shared", "none"]
@@ -68,3 +70,19 @@ def denied(*www_authenticate: str) -> Verdict:
 def unavailable(reason: str) -> Verdict:
     """Return that no verdict could be had (fail closed, and never mistaken for denied)."""
     return Verdict("unavailable", reason=reason)
+
+
+_CODES: Final = {
+    "missing": "SESSION_REQUIRED",
+    "denied": "SESSION_REQUIRED",
+    "forbidden": "SESSION_FORBIDDEN",
+    "unavailable": "SESSION_UNAVAILABLE",
+}
+
+
+def identity_or_refusal(check: Check) -> Identity:
+    """Return whose login it is, or raise the failure that this check means."""
+    if check.identity is not None:
+        return check.identity
+    headers = tuple(("WWW-Authenticate", value) for value in check.www_authenticate)
+    raise GatewayError(_CODES[check.outcome], check.reason, headers=headers)
