@@ -285,8 +285,8 @@ class TestTls:
 
         peer = await start_peer(script)
         with pytest.raises(Unreachable, match="connect timeout"):
-            await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting), timeout=0.05)
-        await ended.wait()
+            await get(Endpoint.parse(f"https://127.0.0.1:{peer.port}", tls=trusting), timeout=0.05)  # to look a name up may take longer
+        await asyncio.wait_for(ended.wait(), 10)
 
     async def test_a_client_certificate(
         self, start_peer: StartPeer, authority: Authority, server_pair: Pair, trusting: ssl.SSLContext
