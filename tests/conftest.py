@@ -10,6 +10,7 @@ import pytest
 
 from gateway.simulator.keys import Keys
 from gateway.upstream.addresses import NAMES
+from tests.upstream.certificates import Authority, Pair
 
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"  # no proxy of the machine's reaches what the tests start
 
@@ -33,6 +34,21 @@ def no_names() -> None:
 def keys() -> Keys:
     """The keys of a gateway and of a simulated Alipay+; making them takes some tenths of a second."""
     return Keys.generate()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "authority")
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other"), "other")
+
+
+@pytest.fixture(scope="session")
+def server_pair(authority: Authority) -> Pair:
+    return authority.issue("localhost", "localhost", "127.0.0.1")
 
 
 @pytest.fixture

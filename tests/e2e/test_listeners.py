@@ -81,21 +81,6 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "authority")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
-
-
-@pytest.fixture(scope="module")
-def pair(authority: Authority) -> Pair:
-    return authority.issue("localhost", "localhost", "127.0.0.1")
-
-
 @pytest.fixture
 def start_api(start: Any) -> Any:
     """Start a gateway in front of the simulated MPP API, with these keys of `server`."""
@@ -202,8 +187,8 @@ class TestProxyProtocol:
         assert await gateway.stop() == 0
         assert [line["client"] for line in gateway.lines()] == ["198.51.100.9", "192.0.2.7"]
 
-    async def test_it_stands_before_tls(self, start_api: Any, pair: Pair, authority: Authority) -> None:
-        gateway = await start_api(proxy_protocol=True, trusted_proxies=["127.0.0.1"], **tls(pair))
+    async def test_it_stands_before_tls(self, start_api: Any, server_pair: Pair, authority: Authority) -> None:
+        gateway = await start_api(proxy_protocol=True, trusted_proxies=["127.0.0.1"], **tls(server_pair))
         told = await curl("--haproxy-protocol", "--cacert", str(authority.ca), f"https://localhost:{gateway.port}{ECHO}", "-4")
         assert headers(told, "X-Forwarded-Proto") == ["https"]
 
@@ -228,8 +213,8 @@ class TestTls:
         return code, out.decode(errors="replace")
 
     @pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
-    async def test_good_versions_are_spoken(self, start_api: Any, pair: Pair, authority: Authority, version: str) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_good_versions_are_spoken(self, start_api: Any, server_pair: Pair, authority: Authority, version: str) -> None:
+        gateway = await start_api(**tls(server_pair))
         code, out = await self.s_client(
             *(gateway, f"-{version}", "-alpn", "h2,http/1.1", "-CAfile", str(authority.ca), "-verify_return_error"),
             stdin=b"GET /api/echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -248,21 +233,23 @@ class TestTls:
             pytest.param(("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"), id="A17-CBC"),
         ],
     )
-    async def test_A17_old_versions_and_weak_ciphers_are_refused(self, start_api: Any, pair: Pair, arguments: tuple[str, ...]) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_A17_old_versions_and_weak_ciphers_are_refused(
+        self, start_api: Any, server_pair: Pair, arguments: tuple[str, ...]
+    ) -> None:
+        gateway = await start_api(**tls(server_pair))
         code, out = await self.s_client(gateway, *arguments)
         assert code == 1
         assert "alert" in out
         await until_metric(gateway, 'gateway_rejected_total{reason="tls"}', 1)
 
-    async def test_A17_renegotiation_is_refused(self, start_api: Any, pair: Pair) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_A17_renegotiation_is_refused(self, start_api: Any, server_pair: Pair) -> None:
+        gateway = await start_api(**tls(server_pair))
         _, out = await run("openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-tls1_2", stdin=b"R\n")
         assert b"renegotiat" in out.lower()
         assert b"HTTP/1.1" not in out
 
-    async def test_A17_a_stalled_handshake_is_closed_at_10_s(self, start_api: Any, pair: Pair) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_A17_a_stalled_handshake_is_closed_at_10_s(self, start_api: Any, server_pair: Pair) -> None:
+        gateway = await start_api(**tls(server_pair))
         begun = asyncio.get_running_loop().time()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
@@ -273,10 +260,10 @@ class TestTls:
         await gateway.until_said(b'"no handshake in time"')
 
     async def test_A17_a_client_certificate_of_somebody_else_is_refused(
-        self, start_api: Any, pair: Pair, authority: Authority, stranger: Authority
+        self, start_api: Any, server_pair: Pair, authority: Authority, other_authority: Authority
     ) -> None:
-        gateway = await start_api(**tls(pair, client_ca=authority.ca))
-        wrong = stranger.issue("mallory")
+        gateway = await start_api(**tls(server_pair, client_ca=authority.ca))
+        wrong = other_authority.issue("mallory")
         request = b"GET /api/echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         _, out = await self.s_client(gateway, "-cert", str(wrong.certificate), "-key", str(wrong.private_key), stdin=request)
         assert "HTTP/1.1" not in out
@@ -286,9 +273,9 @@ class TestTls:
 
     @needs_curl
     async def test_the_subject_of_a_client_certificate_is_logged_and_told_to_the_api(
-        self, start_api: Any, pair: Pair, authority: Authority
+        self, start_api: Any, server_pair: Pair, authority: Authority
     ) -> None:
-        gateway = await start_api(**tls(pair, client_ca=authority.ca, subject_header="X-Client-Subject"))
+        gateway = await start_api(**tls(server_pair, client_ca=authority.ca, subject_header="X-Client-Subject"))
         mine = authority.issue("anna's app")
         url = ("-4", "--cacert", str(authority.ca), f"https://localhost:{gateway.port}{ECHO}")
         claims = [("-H", f"{name}: CN=root") for name in ("X-Client-Subject", "x_client_subject", "X-Client.Subject")]
@@ -311,8 +298,8 @@ class TestTls:
         gateway = await start_api(**tls(authority.issue("ending", days=10)))
         assert re.search(rb"server\.tls\.certificate: warning: expires on 20", bytes(gateway.err))
 
-    async def test_a_websocket_goes_over_tls(self, start_api: Any, pair: Pair, authority: Authority) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_a_websocket_goes_over_tls(self, start_api: Any, server_pair: Pair, authority: Authority) -> None:
+        gateway = await start_api(**tls(server_pair))
         trusting = ssl.create_default_context(cafile=authority.ca)
         async with aiohttp.ClientSession() as http, http.ws_connect(f"https://localhost:{gateway.port}/api/socket", ssl=trusting) as socket:
             for message in ("a", "b" * 1_000_000):
@@ -320,8 +307,8 @@ class TestTls:
                 assert await socket.receive_str(timeout=10) == message
         assert await gateway.stop() == 0
 
-    async def test_large_bodies_stream_over_tls_both_ways(self, start_api: Any, pair: Pair, authority: Authority) -> None:
-        gateway = await start_api(**tls(pair))
+    async def test_large_bodies_stream_over_tls_both_ways(self, start_api: Any, server_pair: Pair, authority: Authority) -> None:
+        gateway = await start_api(**tls(server_pair))
         trusting = ssl.create_default_context(cafile=authority.ca)
         async with aiohttp.ClientSession(f"https://localhost:{gateway.port}", connector=aiohttp.TCPConnector(ssl=trusting)) as http:
             async with http.post(ECHO, data=io.BytesIO(b"y" * 20_000_000)) as answer:

@@ -1,11 +1,10 @@
 """An edge server on port 0 with a handler of the test's, and what it recorded, under both event loops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pytest
 import structlog
 import uvloop
@@ -19,22 +18,12 @@ from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
+from tests.lines import Lines
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run each asynchronous test of this folder under both loops."""
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
-
-
-@dataclass
-class Lines:
-    """Access lines kept in memory."""
-
-    access_enabled: bool = True
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def access(self, lines: Sequence[msgspec.Struct]) -> None:
-        self.lines.extend(map(msgspec.to_builtins, lines))
 
 
 async def echo(request: Request, exchange: Exchange) -> Answer:

@@ -21,7 +21,8 @@ from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
 from gateway.edge.turns import Turns
 from gateway.telemetry.metrics import Metrics
-from tests.edge.conftest import Lines, unknown
+from tests.edge.conftest import unknown
+from tests.lines import Lines
 
 PATH = b"/alipayplus/v1/sdkProxy"
 

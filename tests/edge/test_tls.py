@@ -22,16 +22,6 @@ from tests.upstream.certificates import Authority, Pair, weak_pair
 KEY = ec.generate_private_key(ec.SECP256R1())
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "authority")
-
-
-@pytest.fixture(scope="module")
-def pair(authority: Authority) -> Pair:
-    return authority.issue("localhost")
-
-
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
     def load(**tls: Path) -> Config:
@@ -45,8 +35,8 @@ def faults(config: Config) -> list[tuple[str, str, bool]]:
     return [(".".join(map(str, fault.path)), fault.message, fault.warning) for fault in check_server_tls(config)]
 
 
-def test_good_files_have_no_faults(load: Any, pair: Pair, authority: Authority) -> None:
-    assert faults(load(certificate=pair.certificate, private_key=pair.private_key, client_ca=authority.ca)) == []
+def test_good_files_have_no_faults(load: Any, server_pair: Pair, authority: Authority) -> None:
+    assert faults(load(certificate=server_pair.certificate, private_key=server_pair.private_key, client_ca=authority.ca)) == []
 
 
 def test_without_tls_there_is_nothing_to_check(tmp_path: Path) -> None:
@@ -68,19 +58,19 @@ def test_E7_a_certificate_close_to_its_end_is_a_warning(load: Any, authority: Au
     assert message.startswith("expires on 20")
 
 
-def test_E1_a_key_of_another_certificate_is_refused(load: Any, authority: Authority, pair: Pair) -> None:
+def test_E1_a_key_of_another_certificate_is_refused(load: Any, authority: Authority, server_pair: Pair) -> None:
     other = authority.issue("other")
-    assert faults(load(certificate=pair.certificate, private_key=other.private_key)) == [
+    assert faults(load(certificate=server_pair.certificate, private_key=other.private_key)) == [
         ("server.tls.private_key", "this is not the private key of the certificate", False)
     ]
 
 
 @pytest.mark.parametrize("key", ["certificate", "private_key", "client_ca"])
 def test_E1_files_that_are_not_there_or_hold_nothing_are_refused(
-    load: Any, pair: Pair, authority: Authority, tmp_path: Path, key: str
+    load: Any, server_pair: Pair, authority: Authority, tmp_path: Path, key: str
 ) -> None:
     (tmp_path / "empty").write_text("")
-    good = {"certificate": pair.certificate, "private_key": pair.private_key, "client_ca": authority.ca}
+    good = {"certificate": server_pair.certificate, "private_key": server_pair.private_key, "client_ca": authority.ca}
     for file, words in ((tmp_path / "none", "cannot be read: No such file"), (tmp_path / "empty", "holds no ")):
         [(path, message, is_warning)] = faults(load(**{**good, key: file}))
         assert (path, is_warning) == (f"server.tls.{key}", False)
@@ -93,8 +83,8 @@ def test_E1_what_openssl_does_not_take_is_refused(load: Any, tmp_path: Path) -> 
     assert (path, message) == ("server.tls.certificate", "OpenSSL takes it not: EE_KEY_TOO_SMALL")
 
 
-def test_A17_only_strong_versions_and_ciphers_are_offered(pair: Pair) -> None:
-    context = server_context(ServerTls(certificate=pair.certificate, private_key=pair.private_key))
+def test_A17_only_strong_versions_and_ciphers_are_offered(server_pair: Pair) -> None:
+    context = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_NONE
     assert all("GCM" in cipher["name"] or "CHACHA20" in cipher["name"] for cipher in context.get_ciphers())

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import uvloop
 
 from gateway.config import ApiRoute, Limits, Upstream
 from tests.passthrough.rig import LIMITS, Rig, StartRig, configuration, route, upstream
-from tests.upstream.peer import Peer, Script, StartPeer
+from tests.upstream.peer import StartPeer, peers
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -22,18 +21,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 @pytest.fixture
 async def start_peer() -> AsyncIterator[StartPeer]:
     """Start upstreams: `peer = await start_peer(script)`."""
-    peers: list[Peer] = []
-
-    async def start(script: Script, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> Peer:
-        peer = Peer(script)
-        await peer.start(tls=tls, path=path)
-        peers.append(peer)
-        return peer
-
-    yield start
-    for peer in peers:
-        await peer.stop()
-    assert [failure for peer in peers for failure in peer.failures] == []
+    async with peers() as start:
+        yield start
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from msgspec import Struct, to_builtins
 
 from gateway.config import (
     Alipayplus,
@@ -46,22 +45,12 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream import Cluster, Pool
 from gateway.upstream.configured import api_cluster
 from gateway.upstream.watch import Watch, show_health
+from tests.lines import Lines
 from tests.upstream.peer import Call, Script
 
 SDK = "/alipayplus"
 LIMITS = Limits(header_size=Size(2048))
 IMPATIENT = Limits(header_size=Size(2048), body_idle_timeout=Duration(0.3), write_idle_timeout=Duration(0.3))
-
-
-@dataclass
-class Lines:
-    """Access lines kept in memory."""
-
-    access_enabled: bool = True
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def access(self, lines: Sequence[Struct]) -> None:
-        self.lines.extend(map(to_builtins, lines))
 
 
 @dataclass

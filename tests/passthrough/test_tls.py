@@ -21,27 +21,19 @@ from tests.upstream.peer import Call, StartPeer, until
 SIZE = 8 << 20
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"), "authority")
-
-
-@pytest.fixture(scope="module")
-def pair(authority: Authority) -> Pair:
-    return authority.issue("localhost", "localhost", "127.0.0.1")
-
-
 def trusting(authority: Authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority.ca))
 
 
 @pytest.fixture
-def encrypted(authority: Authority, pair: Pair) -> tuple[Pair, ssl.SSLContext, Tls]:
+def encrypted(authority: Authority, server_pair: Pair) -> tuple[Pair, ssl.SSLContext, Tls]:
     """What servers show, what clients trust, and what the gateway is told to trust."""
-    return pair, trusting(authority), Tls(ca=Path(authority.ca))
+    return server_pair, trusting(authority), Tls(ca=Path(authority.ca))
 
 
-async def test_bodies_stream_both_ways_over_TLS(start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair) -> None:
+async def test_bodies_stream_both_ways_over_TLS(
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, server_pair: Pair
+) -> None:
     data = bytes(range(256)) * (SIZE // 256)
 
     async def script(call: Call) -> None:
@@ -50,9 +42,9 @@ async def test_bodies_stream_both_ways_over_TLS(start_rig: StartRig, start_peer:
         call.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + data)
         await call.read_to_end()
 
-    peer = await start_peer(script, tls=pair.server_context())
+    peer = await start_peer(script, tls=server_pair.server_context())
     settings = {"tls": Tls(ca=Path(authority.ca))}
-    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=server_pair.server_context())
     client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority), limit=1 << 24))
     client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % SIZE + data)
     await client.head()
@@ -62,7 +54,7 @@ async def test_bodies_stream_both_ways_over_TLS(start_rig: StartRig, start_peer:
     assert b"\r\nX-Forwarded-Proto: https\r\n" in peer.calls[0].received
 
 
-async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority: Authority, pair: Pair) -> None:
+async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority: Authority, server_pair: Pair) -> None:
     closed = asyncio.Event()
 
     async def echo(connection: ServerConnection) -> None:
@@ -73,10 +65,10 @@ async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority:
             pass
         closed.set()
 
-    server = await serve(echo, "127.0.0.1", 0, ssl=pair.server_context(), max_size=SIZE)
+    server = await serve(echo, "127.0.0.1", 0, ssl=server_pair.server_context(), max_size=SIZE)
     port = next(iter(server.sockets)).getsockname()[1]
     settings = {"tls": Tls(ca=Path(authority.ca))}
-    rig = await start_rig(f"https://127.0.0.1:{port}", settings=settings, tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{port}", settings=settings, tls=server_pair.server_context())
     async with connect(f"wss://127.0.0.1:{rig.port}/", ssl=trusting(authority), max_size=SIZE) as websocket:
         for message in ("text", b"x" * SIZE):
             await websocket.send(message)
@@ -90,16 +82,16 @@ async def test_a_websocket_over_TLS_goes_through(start_rig: StartRig, authority:
 
 
 async def test_D7_the_end_of_a_websocket_over_TLS_is_no_warning(
-    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair, caplog: pytest.LogCaptureFixture
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, server_pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(call: Call) -> None:
         await switch(call)
         if await call.read(3) == b"bye":
             await call.read_to_end()
 
-    peer = await start_peer(script, tls=pair.server_context())
+    peer = await start_peer(script, tls=server_pair.server_context())
     settings = {"tls": Tls(ca=Path(authority.ca))}
-    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=server_pair.server_context())
     for sent, reason in ((b"bye", "client closed"), (b"end", "upstream closed")):
         client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority)))
         client.send(ASK)
@@ -113,7 +105,7 @@ async def test_D7_the_end_of_a_websocket_over_TLS_is_no_warning(
 
 
 async def test_D2_an_answer_that_breaks_off_is_cut_off_over_TLS(
-    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, server_pair: Pair
 ) -> None:
     async def script(call: Call) -> None:
         await call.read_head()
@@ -121,9 +113,9 @@ async def test_D2_an_answer_that_breaks_off_is_cut_off_over_TLS(
         await call.writer.drain()
         call.cut()  # without TLS's own end: somebody on the way may have cut it
 
-    peer = await start_peer(script, tls=pair.server_context())
+    peer = await start_peer(script, tls=server_pair.server_context())
     settings = {"tls": Tls(ca=Path(authority.ca))}
-    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings=settings, tls=server_pair.server_context())
     client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority)))
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     await client.head()
@@ -135,7 +127,7 @@ async def test_D2_an_answer_that_breaks_off_is_cut_off_over_TLS(
 
 
 async def test_A9_a_reader_over_TLS_that_takes_nothing_is_cut_off(
-    start_rig: StartRig, start_peer: StartPeer, authority: Authority, pair: Pair
+    start_rig: StartRig, start_peer: StartPeer, authority: Authority, server_pair: Pair
 ) -> None:
     async def script(call: Call) -> None:
         await call.read_head()
@@ -145,7 +137,7 @@ async def test_A9_a_reader_over_TLS_that_takes_nothing_is_cut_off(
             await call.writer.drain()
 
     peer = await start_peer(script)
-    rig = await start_rig(peer.url, limits=IMPATIENT, tls=pair.server_context())
+    rig = await start_rig(peer.url, limits=IMPATIENT, tls=server_pair.server_context())
     client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting(authority), limit=1024))
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     await client.head()
@@ -161,9 +153,9 @@ async def test_A9_a_reader_over_TLS_that_takes_nothing_is_cut_off(
 async def test_nothing_is_left_to_the_garbage_collector_over_TLS(
     start_rig: StartRig, start_peer: StartPeer, encrypted: tuple[Pair, ssl.SSLContext, Tls], garbage: list[Any], answer: bytes
 ) -> None:
-    pair, trusted, tls = encrypted
-    peer = await start_peer(then_silent(answer), tls=pair.server_context())
-    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings={"tls": tls}, tls=pair.server_context())
+    server_pair, trusted, tls = encrypted
+    peer = await start_peer(then_silent(answer), tls=server_pair.server_context())
+    rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings={"tls": tls}, tls=server_pair.server_context())
     client = Client(*await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusted))
     client.send(ASK if answer == SWITCH else GET)
     await client.head()
@@ -184,8 +176,8 @@ async def test_D7_an_upstream_that_has_ended_before_the_client_took_the_101(
         await is_slow.wait()
         call.write(SWITCH + b"last")
 
-    pair, _, tls = encrypted
-    peer = await start_peer(script, tls=pair.server_context())
+    server_pair, _, tls = encrypted
+    peer = await start_peer(script, tls=server_pair.server_context())
     rig = await start_rig(f"https://127.0.0.1:{peer.port}", settings={"tls": tls})
     client = await rig.connect(ASK)
     await until(lambda: any(call.received for call in peer.calls))

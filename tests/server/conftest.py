@@ -8,7 +8,6 @@ import pytest
 import uvloop
 
 from tests.server.rig import Rig, StartRig
-from tests.upstream.certificates import Authority, Pair
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
@@ -22,21 +21,6 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
         return LOOPS
     name = "asyncio" if item.path.name in SUPERVISORS else "uvloop"
     return {name: LOOPS[name]}
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "authority")
-
-
-@pytest.fixture(scope="session")
-def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("other"), "other")
-
-
-@pytest.fixture(scope="session")
-def server_pair(authority: Authority) -> Pair:
-    return authority.issue("localhost", "localhost", "127.0.0.1")
 
 
 @pytest.fixture

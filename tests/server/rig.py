@@ -5,10 +5,9 @@ import json
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import structlog
 
 from gateway.edge.answer import Answer
@@ -24,6 +23,7 @@ from gateway.errors import GatewayError
 from gateway.server.acceptor import AGAIN, Acceptor, Admit
 from gateway.server.admission import Admission
 from gateway.telemetry.metrics import Metrics
+from tests.lines import Lines
 
 PATH = "/alipayplus/v1/sdkProxy"
 REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
@@ -31,17 +31,6 @@ LAST_REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".en
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 StartRig = Callable[..., Awaitable["Rig"]]
-
-
-@dataclass
-class Lines:
-    """Access lines kept in memory."""
-
-    access_enabled: bool = True
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def access(self, lines: Sequence[msgspec.Struct]) -> None:
-        self.lines.extend(map(msgspec.to_builtins, lines))
 
 
 async def tell(request: Request, exchange: Exchange) -> Answer:

@@ -1,18 +1,15 @@
 """Scripted servers and certificates, and both event loops for every asynchronous test."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 import uvloop
 
 from gateway.upstream import Connection, Endpoint, Pool
-from tests.upstream.certificates import Authority, Pair
 from tests.upstream.clusters import Rig
-from tests.upstream.peer import Call, Connect, Peer, Script, StartPeer, until
+from tests.upstream.peer import Call, Connect, Peer, StartPeer, peers, until
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -23,18 +20,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 @pytest.fixture
 async def start_peer() -> AsyncIterator[StartPeer]:
     """Start servers: `peer = await start_peer(script, tls=..., path=...)`."""
-    peers: list[Peer] = []
-
-    async def start(script: Script, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> Peer:
-        peer = Peer(script)
-        await peer.start(tls=tls, path=path)
-        peers.append(peer)
-        return peer
-
-    yield start
-    for peer in peers:
-        await peer.stop()
-    assert [failure for peer in peers for failure in peer.failures] == []
+    async with peers() as start:
+        yield start
 
 
 @pytest.fixture
@@ -51,21 +38,6 @@ async def connect() -> AsyncIterator[Connect]:
     for pool in pools:
         await pool.close()
         assert pool.open == 0
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "authority")
-
-
-@pytest.fixture(scope="session")
-def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("other"), "other")
-
-
-@pytest.fixture(scope="session")
-def server_pair(authority: Authority) -> Pair:
-    return authority.issue("localhost", "localhost", "127.0.0.1")
 
 
 @pytest.fixture

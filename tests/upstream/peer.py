@@ -6,8 +6,8 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +153,23 @@ class Peer:
 
 Connect = Callable[[Peer], "asyncio.Future[Connection]"]
 StartPeer = Callable[..., Awaitable[Peer]]
+
+
+@asynccontextmanager
+async def peers() -> AsyncIterator[StartPeer]:
+    """Give what starts peers, which are stopped afterwards; the script of none has failed."""
+    started: list[Peer] = []
+
+    async def start(script: Script, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> Peer:
+        peer = Peer(script)
+        await peer.start(tls=tls, path=path)
+        started.append(peer)
+        return peer
+
+    yield start
+    for peer in started:
+        await peer.stop()
+    assert [failure for peer in started for failure in peer.failures] == []
 
 
 async def taken_slowly(connection: Connection) -> bytes:
