@@ -54,7 +54,9 @@ class FirstServes(Children):
 
 
 def write(path: Path, level: str = "info") -> None:
-    path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}, "telemetry": {"log": {"level": level}}}))
+    path.write_text(
+        render(Ports(0, 0), {"server": {"accept_grace": "0s"}, "alipayplus": {"tls": None}, "telemetry": {"log": {"level": level}}})
+    )
 
 
 @pytest.fixture(autouse=True)
