@@ -22,7 +22,6 @@ class SignatureError(ValueError):
 class SignatureHeader(Struct, frozen=True, gc=False):
     """A Signature header, taken apart. `key_version` is an opaque label; `signature` the decoded bytes, not yet verified."""
 
-    algorithm: str
     key_version: str
     signature: bytes
 
@@ -52,16 +51,16 @@ def parse_signature(value: str) -> SignatureHeader:
     """
     usual = _USUAL.fullmatch(value)
     if usual is not None:
-        return SignatureHeader(ALGORITHM, usual[1], decode_signature(usual[2]))
+        return SignatureHeader(usual[1], decode_signature(usual[2]))
     parts = _parts(value)
-    algorithm, key_version, signature = parts.get("algorithm"), parts.get("keyVersion"), parts.get("signature")
-    if algorithm != ALGORITHM:
+    key_version, signature = parts.get("keyVersion"), parts.get("signature")
+    if parts.get("algorithm") != ALGORITHM:
         raise SignatureError("the algorithm of the signature is not RSA256")
     if not key_version:
         raise SignatureError("the signature has no key version")
     if not signature:
         raise SignatureError("the signature header has no signature")
-    return SignatureHeader(algorithm, key_version, decode_signature(signature))
+    return SignatureHeader(key_version, decode_signature(signature))
 
 
 def decode_signature(text: str) -> bytes:

@@ -237,13 +237,10 @@ class Recorder:
         """Count those that have the same labels at once, as most of those that are refused have."""
         metrics = self._metrics
         for (route, method, status), count in Counter([(each.route, each.method, each.status) for each in exchanges]).items():
-            metrics.requests(route, method_label(method), _label(status)).inc(count)
+            metrics.requests(route, method_label(method), str(status)).inc(count)
         calls = [each.sdk for each in exchanges if each.sdk is not None]
         for labels, count in Counter([(sdk.scene_label, sdk.result_status, sdk.code_label, sdk.source) for sdk in calls]).items():
             metrics.results(*labels).inc(count)
-
-
-_label: Final = lru_cache(maxsize=512)(str)  # of statuses
 
 
 def has_to_be_logged(exchange: Exchange) -> bool:

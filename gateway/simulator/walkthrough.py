@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.alipayplus.signature import SignatureError, parse_signature
+from gateway.alipayplus.signature import ALGORITHM, SignatureError, parse_signature
 from gateway.simulator.answers import sample
 from gateway.simulator.peer import Received
 
@@ -101,7 +101,7 @@ def signature(value: str) -> str:
     except SignatureError as error:
         return str(error)
     text = value.partition("signature=")[2]
-    return f"{header.algorithm}, key version {header.key_version}, signature {text[:SHOWN]}... ({len(header.signature)} bytes)"
+    return f"{ALGORITHM}, key version {header.key_version}, signature {text[:SHOWN]}... ({len(header.signature)} bytes)"
 
 
 def brief(access: Mapping[str, Any]) -> str:

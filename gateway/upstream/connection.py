@@ -97,15 +97,15 @@ class Connection(asyncio.BufferedProtocol):
         """
         return self._error is None and not self._transport.is_closing() and self._poll.poll(0) == self._quiet
 
-    async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST", timeout: float | None = None) -> Answer:
+    async def exchange(self, head: bytes, body: bytes = b"", *, limit: int, method: str = "POST") -> Answer:
         """Send one request and return its whole answer, whose body may have at most `limit` bytes. Interim answers are skipped.
 
         `head` is the whole head with its empty line; the method is told again for the framing of the answer. Raises Unreachable
-        when the connection was gone before a byte was sent, ConnectionLost, AnswerInvalid, and AnswerLate after `timeout` seconds;
-        after these, and when it is cancelled, the connection is closed.
+        when the connection was gone before a byte was sent, ConnectionLost and AnswerInvalid; after these, and when it is cancelled,
+        the connection is closed.
         """
         waiter: asyncio.Future[Answer] = self._loop.create_future()
-        self.begin(head, body, limit=limit, method=method, timeout=timeout, done=partial(settle, waiter))
+        self.begin(head, body, limit=limit, method=method, done=partial(settle, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -127,6 +127,7 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         """Do what `exchange` does, and call `done` with what that would return or raise; at once if the connection was gone.
 
+        `done` gets AnswerLate after `timeout` seconds; then, too, the connection is closed.
         Of an answer of more than SMALL bytes no more is taken while `has_room`, asked again and again, says that there is no room for it.
         """
         try:

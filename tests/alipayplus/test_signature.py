@@ -45,7 +45,7 @@ def test_the_percent_encoding_is_that_of_the_standard_library(signature: bytes) 
 @given(signature=st.binary(min_size=1, max_size=512), version=st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True))
 def test_what_is_formatted_is_parsed_back(signature: bytes, version: str) -> None:
     header = parse_signature(format_signature(signature, version))
-    assert (header.algorithm, header.key_version, header.signature) == ("RSA256", version, signature)
+    assert (header.key_version, header.signature) == (version, signature)
 
 
 UPPER = quote(ENCODED, safe="")

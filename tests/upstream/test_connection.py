@@ -165,8 +165,9 @@ async def test_C2_an_answer_that_is_late_is_an_error_of_its_own_and_closes_the_c
         ended.set()
 
     connection = await connect(await start_peer(script))
-    with pytest.raises(AnswerLate):
-        await connection.exchange(HEAD, b"12345", limit=100, timeout=0.05)
+    outcome: asyncio.Future[Answer | UpstreamError] = asyncio.get_running_loop().create_future()
+    connection.begin(HEAD, b"12345", limit=100, timeout=0.05, done=outcome.set_result)
+    assert isinstance(await outcome, AnswerLate)
     assert not connection.reusable
     await ended.wait()
 
