@@ -4,8 +4,9 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.session.flight import Flight
 from gateway.session.message import Message
@@ -27,18 +28,14 @@ ANSWER_LIMIT: Final = 64 * 1024
 
 _OUTCOMES: Final = {Answer: "ok", Unreachable: "unreachable", ConnectionLost: "error", AnswerInvalid: "invalid", AnswerLate: "timeout"}
 
-
-class Observer(Protocol):
-    """Counts what came of each request to an endpoint: ok, error, timeout, unreachable or invalid."""
-
-    def __call__(self, endpoint: str, outcome: str) -> None:
-        """Count one."""
+Observe = Callable[[str, str], None]
+"""Counts a request by its endpoint and by what came of it: ok, error, timeout, unreachable or invalid."""
 
 
 class Peer:
     """Exchanges messages with the auth service. `timeout` (seconds) bounds the wait for a place, and what is begun at once."""
 
-    def __init__(self, pool: Pool, limiter: Limiter, *, method: str, timeout: float, observe: Observer) -> None:
+    def __init__(self, pool: Pool, limiter: Limiter, *, method: str, timeout: float, observe: Observe) -> None:
         self._pool = pool
         self._limiter = limiter
         self._method = method

@@ -20,7 +20,7 @@ from gateway.session.forward import ForwardCheck
 from gateway.session.freshness import keep_for
 from gateway.session.introspection import IntrospectionCheck
 from gateway.session.message import Message
-from gateway.session.peer import Observer, Peer
+from gateway.session.peer import Observe, Peer
 from gateway.upstream import Answer, AnswerLate, ConnectionLost, Endpoint, Limiter, Pool, Unreachable, UpstreamError
 from gateway.upstream.tls import client_context
 
@@ -47,7 +47,7 @@ class Sessions:
         self,
         config: Session,
         *,
-        observe: Observer = lambda _endpoint, _outcome: None,
+        observe: Observe = lambda _endpoint, _outcome: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -200,7 +200,7 @@ def _service(settings: Forward | Introspection, authority: str) -> ForwardCheck 
     return ForwardCheck(settings, authority) if isinstance(settings, Forward) else IntrospectionCheck(settings, authority)
 
 
-def _peer(settings: Forward | Introspection, method: str, endpoint: Endpoint, observe: Observer) -> Peer:
+def _peer(settings: Forward | Introspection, method: str, endpoint: Endpoint, observe: Observe) -> Peer:
     timeout = float(settings.timeout)
     pool = Pool(endpoint, idle=KEPT_IDLE, age=KEPT_AGE, connect_timeout=timeout)
     return Peer(pool, Limiter(settings.max_in_flight, get_args(Work)), method=method, timeout=timeout, observe=observe)

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from gateway.session import Sessions
-from gateway.session.peer import Observer
+from gateway.session.peer import Observe
 from tests.session.auth_server import AuthServer, Clock, Gateway, session
 
 StartSessions = Callable[..., Gateway]
@@ -38,7 +38,7 @@ async def start(auth: AuthServer) -> AsyncIterator[StartSessions]:
         cache: Mapping[str, object] | None = None,
         clock: Clock | None = None,
         wall_clock: Clock | None = None,
-        observe: Observer | None = None,
+        observe: Observe | None = None,
         **section: Any,
     ) -> Gateway:
         section = {"url": f"http://127.0.0.1:{auth.port}/session?from=gateway", **section}
