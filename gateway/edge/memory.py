@@ -93,4 +93,4 @@ class MemoryWatch:
         if not usage.isdecimal() or not stat:
             return self._room.get(group, inf)
         inactive, active, mapped = (int(stat.get(name, "0")) for name in (*names.files, names.mapped))
-        return NEARLY * limit - int(usage) + max(inactive, inactive + active - mapped)
+        return NEARLY * limit - int(usage) + inactive + max(0, active - mapped)

@@ -276,6 +276,11 @@ class Shedder:
         self._allowance -= takes
 
     def _has_place(self, work: Work) -> bool:
+        """Tell whether work of this kind may begin now.
+
+        The first since the last look may, and all while few are in hand; others if the loop is in time, or if it is not later than LATEST
+        and there was time before that was not used. For a kind of work that has not had its share it may be four times as late.
+        """
         turn = self._loop.time()
         if turn != self._turn:
             self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
@@ -307,6 +312,7 @@ class Shedder:
         self._loop.call_later(PERIOD, self._look)
 
     def _look(self) -> None:
+        """See how late the loop is, what work takes, and whether an overload has begun or is over; look again while anybody asks."""
         assert self._due is not None
         now = self._now()
         passed = PERIOD + max(0.0, now - self._due)
@@ -338,6 +344,7 @@ class Shedder:
         self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
 
     def _switch(self, now: float) -> None:
+        """Begin an overload if the loop has been late for a crowd; end it after a term in which hardly any was refused, or terms of few."""
         if not self.is_shedding:
             if self._late_on_average < LONG or now - self._counted_at < _COUNT_AGAIN:
                 return

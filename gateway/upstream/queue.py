@@ -76,6 +76,7 @@ class Queue:
             pass
 
     def _may_join(self, now: float, timeout: float, places: float) -> bool:
+        """Tell whether one more may wait: in a burst, and where the queue is short; in none where no place has come free for a timeout."""
         if not self._waiters:
             if now - self._ended > LASTING:
                 self._freed, self._since, self._last = 0.0, now, now
@@ -89,7 +90,8 @@ class Queue:
         if lasted > _REMEMBERED * max(LASTING, held):
             self._since, self._freed = now - lasted / 2, self._freed / 2
         part = timeout * PART
-        return lasted < max(LASTING, min(held, part)) or len(self._waiters) * held < min(held * max(places, FEW), part * places)
+        is_burst = lasted < max(LASTING, min(held, part))
+        return is_burst or (len(self._waiters) < max(places, FEW) and len(self._waiters) * held < part * places)
 
     def _wake(self) -> bool:
         while self._waiters:
