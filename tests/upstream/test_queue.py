@@ -57,14 +57,15 @@ async def test_who_leaves_passes_its_turn_on() -> None:
 async def test_who_has_to_wait_again_comes_first_and_is_let_in_however_many_wait() -> None:
     clock = Clock()
     queue = Queue(clock=clock)
-    first, *others = await waiting(queue, 10, places=1)
+    first, *others = await waiting(queue, FEW + 4, places=1)
     await come_free(queue, clock, 3, every=LASTING)
     await first
+    assert not await may_wait(queue, places=1)
     again = asyncio.create_task(queue.wait(LONG, 1, again=True))
-    await until(lambda: queue.waiting == 8)
+    await until(lambda: queue.waiting == FEW + 2)
     queue.wake()
     await again
-    assert [other.done() for other in others] == [True, True, *[False] * 7]
+    assert [other.done() for other in others] == [True, True, *[False] * (FEW + 1)]
     queue.wake_all()
     await asyncio.gather(*others)
 
