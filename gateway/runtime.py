@@ -13,10 +13,11 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.alipayplus.background import Background
-from gateway.alipayplus.client import URI, Client, Timeouts
+from gateway.alipayplus.client import Client, Timeouts
 from gateway.alipayplus.keyring import check_keys, load_key_ring
 from gateway.alipayplus.keys import KeyRing, SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError, multibuffer
+from gateway.alipayplus.signature import URI
 from gateway.alipayplus.signer import Signer
 from gateway.config import Alipayplus, Config, Fault
 from gateway.config.draft import readable

@@ -22,7 +22,7 @@ from gateway.alipayplus.errors import (
 )
 from gateway.alipayplus.keys import KeyRing
 from gateway.alipayplus.messages import Response, encode_request
-from gateway.alipayplus.signature import format_signature, string_to_sign
+from gateway.alipayplus.signature import URI, format_signature, string_to_sign
 from gateway.alipayplus.signer import Signer
 from gateway.alipayplus.verification import verify_answer
 from gateway.errors import GatewayError
@@ -31,7 +31,6 @@ from gateway.upstream import Answer, AnswerInvalid, AnswerLate, Cluster, Endpoin
 from gateway.upstream import Unreachable as NoConnection
 from gateway.upstream.connection import HasRoom
 
-URI: Final = "/aps/api/v1/mobile/sdkProxy"
 HTTP_OK: Final = 200
 
 

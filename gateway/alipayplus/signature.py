@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+URI: Final = "/aps/api/v1/mobile/sdkProxy"
+"""The path of the one call (protocol section 2)."""
 ALGORITHM: Final = "RSA256"
 """The only algorithm of the protocol: RSASSA-PKCS1-v1_5 with SHA-256."""
 

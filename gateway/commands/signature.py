@@ -9,11 +9,10 @@ from typing import Final
 from gateway.alipayplus.diagnose import Diagnosis, diagnose
 from gateway.alipayplus.keys import VerificationKey
 from gateway.alipayplus.mistakes import Text
-from gateway.alipayplus.signature import SignatureError, decode_signature, format_signature, parse_signature, string_to_sign
+from gateway.alipayplus.signature import URI, SignatureError, decode_signature, format_signature, parse_signature, string_to_sign
 from gateway.commands.input import FAILED, USAGE, UnusableInput, demand_utf8, public_half, read, refuse, signing_key, verification_key
 from gateway.config.rules import KEY_VERSION
 
-URI: Final = "/aps/api/v1/mobile/sdkProxy"
 _HEADER_TEXT: Final = re.compile("[\t -~\x80-\xff]*")
 
 

@@ -46,7 +46,7 @@ def resolve(text: str, directory: Path, environ: Mapping[str, str]) -> Resolved:
     return Resolved(replaced, substituted=True, problems=tuple(problems))
 
 
-def named_files(text: str, directory: Path) -> tuple[Path, ...]:
+def substituted_files(text: str, directory: Path) -> tuple[Path, ...]:
     """Return the files that a text, or a whole configuration file, names as `${file:PATH}`, whether they are there or not."""
     return tuple(directory / name for escaped, kind, name in _PLACE.findall(text) if not escaped and kind == "file")
 

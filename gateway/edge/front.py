@@ -1,6 +1,6 @@
 """Where every request comes in: tells SDK traffic from the MPP's own API, gives each request exactly one answer and one record.
 
-What is ambiguous is refused before it is routed. The handlers behind it return an `Answer` or raise `GatewayError`; a failure that nobody
+What is ambiguous is refused before it is routed. The handlers behind it return a `Reply` or raise `GatewayError`; a failure that nobody
 foresaw becomes INTERNAL_ERROR.
 """
 

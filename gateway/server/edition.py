@@ -14,12 +14,11 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway import config as configuration
 from gateway.alipayplus.keys import private_key_bits
-from gateway.config import Config, ConfigError, Fault, PrivateKey
+from gateway.config import Config, ConfigError, Fault, PrivateKey, load
 from gateway.config.files import named_files
 from gateway.config.loader import read_partly
-from gateway.config.substitution import named_files as substituted_files
+from gateway.config.substitution import substituted_files
 from gateway.server.copies import Contents, Copies, content, read_files
 
 Checks = tuple[Callable[[Config], Iterable[Fault]], ...]
@@ -93,7 +92,7 @@ def read_edition(file: Path, checks: Checks, *, kept: SigningKey | None = None) 
             for check in checks:
                 yield from check(copied)
 
-    loaded = configuration.load(file, checks=(check_all,))
+    loaded = load(file, checks=(check_all,))
     [edition] = read
     return replace(edition, digests={**found, **edition.digests}, warnings=loaded.warnings)
 

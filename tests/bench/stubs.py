@@ -20,8 +20,8 @@ from typing import IO, Final
 
 import uvloop
 
-from gateway.alipayplus.client import URI
 from gateway.alipayplus.keys import KeyRing, SigningKey
+from gateway.alipayplus.signature import URI
 from gateway.simulator import Keys, Simulator
 from gateway.simulator.answers import sample
 from gateway.simulator.simulator import CLIENT_ID, KEY_VERSION

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.substitution import FILE_MAX, named_files, resolve
+from gateway.config.substitution import FILE_MAX, resolve, substituted_files
 
 
 @pytest.fixture
@@ -82,4 +82,4 @@ def test_any_text_is_resolved_or_a_problem(text: str) -> None:
 
 def test_the_files_that_a_text_names_are_told_whether_they_are_there_or_not(tmp_path: Path) -> None:
     text = "a: ${file:a/b}\nb: $${file:c} ${env:D}\nc: '${file:/e} ${file:f}'\n"
-    assert named_files(text, tmp_path) == (tmp_path / "a/b", Path("/e"), tmp_path / "f")
+    assert substituted_files(text, tmp_path) == (tmp_path / "a/b", Path("/e"), tmp_path / "f")
