@@ -36,7 +36,7 @@ class Newcomer(Struct, eq=False, gc=False):
 class EarlyRefusals:
     """Refuses what new connections bring, together: `ask` for each of them, then `send`.
 
-    `admit` opens a connection, of which so many bytes have been read. `waiting` is how many have brought nothing yet, and `on_fewer` is
+    `admit` opens a connection, of which these bytes have been read. `waiting` is how many have brought nothing yet, and `on_fewer` is
     called when some of these may have ended. All belongs to one loop, which runs.
     """
 
