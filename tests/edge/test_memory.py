@@ -98,8 +98,9 @@ def test_what_was_read_holds_for_a_while(tmp_path: Path) -> None:
     watch = MemoryWatch(tmp_path, now=clock)
     assert watch.has_room()
     group.use(99 * MIB)
+    clock.time += 0.9 * PERIOD
     assert watch.has_room()
-    clock.time += 1.01 * PERIOD
+    clock.time += 0.11 * PERIOD
     assert not watch.has_room()
     group.use(1 * MIB)
     assert not watch.has_room()
@@ -119,14 +120,18 @@ def test_what_has_begun_since_counts_until_it_can_be_seen(tmp_path: Path) -> Non
     assert [watch.has_room() for _ in range(10)] == [True] * 6 + [False] * 4
 
 
-def test_limits_may_change(tmp_path: Path) -> None:
+def test_limits_may_change_and_are_looked_at_now_and_then(tmp_path: Path) -> None:
     group, clock = Cgroup(tmp_path, 2, "max\n"), Clock()
     group.use(50 * MIB)
     watch = MemoryWatch(tmp_path, now=clock)
+    had_room = watch.has_room()
     for limit, has_room in ((f"{50 * MIB}", False), (f"{100 * MIB}", True), ("max", True), (f"{40 * MIB}", False), ("max", True)):
         group.limit(f"{limit}\n")
-        clock.time += LIMITS_PERIOD
+        clock.time += 0.9 * LIMITS_PERIOD
+        assert watch.has_room() is had_room
+        clock.time += 0.11 * LIMITS_PERIOD
         assert watch.has_room() is has_room
+        had_room = has_room
 
 
 @pytest.mark.parametrize("version", [1, 2])
