@@ -51,6 +51,7 @@ def test_calls_that_wait_for_their_clients_are_not_what_makes_the_loop_late(rig:
     for _ in range(50):
         if not rig.shedder.is_shedding:
             rig.turns(1, LONG * 2)
+            rig.done(8)
     assert rig.shedder.is_shedding
 
 
