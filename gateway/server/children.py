@@ -116,7 +116,7 @@ class Children:
 
 def worker_command() -> tuple[str, ...]:
     """Return what starts a worker with this same interpreter and package, whatever lies in the working directory."""
-    safe = () if Path.cwd() == _PACKAGES else ("-P",)
+    safe = () if _PACKAGES.samefile(".") else ("-P",)
     return (sys.executable, *safe, "-m", MODULE)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import ctypes, os, subprocess, sys
@@ -28,6 +29,14 @@ while list(children):
 print(*ends)
 """
 
+GONE = """
+import os, sys
+from gateway.server.children import worker_command
+os.chdir(sys.argv[1])
+os.rmdir(sys.argv[1])
+print(worker_command() == (sys.executable, "-P", "-m", "gateway.server.entry"))
+"""
+
 
 def run(role: str) -> list[str]:
     return subprocess.run([sys.executable, "-c", PROGRAM, role], capture_output=True, text=True, check=True, timeout=60).stdout.split()
@@ -39,3 +48,8 @@ def test_orphans_that_come_to_the_first_process_are_reaped_and_workers_told_of()
 
 def test_another_process_leaves_orphans_alone() -> None:
     assert run("other") == ["True", "-9"]
+
+
+def test_workers_can_be_started_where_the_working_directory_has_gone(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", GONE, tmp_path], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
