@@ -80,7 +80,8 @@ class Generation:
         self._spare = spare
         self._slots = listeners.slots
         for slot, sockets in enumerate(self._slots):
-            seat = Seat(slot, partial(self._start, slot, sockets), self._log, self._note_change, ready_within=self._ready_within)
+            start, count = partial(self._start, slot, sockets), self._metrics.worker_restarts.inc
+            seat = Seat(slot, start, self._log, self._note_change, count, ready_within=self._ready_within)
             self._seats.append(seat)
             self._tasks.append(tasks.create_task(seat.keep()))
         try:

@@ -33,6 +33,7 @@ class Member:
         self.ended = asyncio.Event()
         self.in_flight = 0
         self.is_hung = False
+        self._is_killed = False
         self._child = child
         self._on_end = on_end
         self._on_name = on_name
@@ -86,6 +87,11 @@ class Member:
         """Whether somebody else has killed it: the kernel for want of memory, or an operator."""
         return self._code == -signal.SIGKILL and not self.is_hung
 
+    @property
+    def broke_off(self) -> bool:
+        """Whether it has served, and has not come to its end by itself nor by us: what it had in flight is lost."""
+        return self.ready.is_set() and self._code != 0 and not self._is_killed
+
     def drain(self, *, is_final: bool, last: list[int]) -> None:
         """Tell it to finish and end; one that is not ready has nothing to finish. `last` is as in `Drain`."""
         if self.ready.is_set():
@@ -99,6 +105,7 @@ class Member:
 
     def kill(self) -> None:
         """End it at once."""
+        self._is_killed = True
         self._child.kill()
 
     def tick(self) -> bool:

@@ -33,7 +33,10 @@ def delay(failures: int) -> float:
 
 
 class Seat:
-    """One place. `start` starts a worker for it (raises OSError); `on_change` is called when a worker has got ready or has ended."""
+    """One place. `start` starts a worker for it (raises OSError); `on_change` is called when a worker has got ready or has ended.
+
+    `on_loss` is called when the last worker, which was to finish, has broken off.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Seat:
         start: Start,
         log: Callable[[], FilteringBoundLogger],
         on_change: Callable[[], None],
+        on_loss: Callable[[], None],
         *,
         ready_within: float,
     ) -> None:
@@ -48,6 +52,7 @@ class Seat:
         self._start = start
         self._log = log
         self._on_change = on_change
+        self._on_loss = on_loss
         self._ready_within = ready_within
         self._given_up = asyncio.Event()
         self._time = asyncio.get_running_loop().time
@@ -90,6 +95,9 @@ class Seat:
         lived = await self._see_through(member)
         self.member = None
         self.fault = member.end
+        if self._given_up.is_set() and member.broke_off:
+            self._log().error("a worker has ended before it had finished", worker=self._slot, reason=self.fault)
+            self._on_loss()
         is_sound = lived >= STABLE_AFTER or (lived > 0 and member.was_killed)
         self.failures = 0 if is_sound else self.failures + 1
         return lived

@@ -66,7 +66,9 @@ class ServiceMetrics:
         self.registry = CollectorRegistry()
         plain = partial(Gauge, registry=self.registry)
         self.workers = plain("gateway_workers", "Worker processes that serve")
-        self.worker_restarts = Counter("gateway_worker_restarts", "Workers that ended or hung and were replaced", registry=self.registry)
+        self.worker_restarts = Counter(
+            "gateway_worker_restarts", "Workers that ended or hung and were replaced, or broke off at their end", registry=self.registry
+        )
         self.reload_successful = plain("gateway_config_last_reload_successful", "1 when the newest configuration is the one in use")
         self.reload_time = plain("gateway_config_last_reload_success_timestamp_seconds", "When the configuration in use was taken up")
         self.log_lines_dropped = Counter(LINES_DROPPED, LINES_DROPPED_TEXT, registry=self.registry)

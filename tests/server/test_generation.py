@@ -210,6 +210,21 @@ async def test_F2_a_killed_worker_is_replaced_at_once_and_counted(stage: Stage, 
     assert snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total") == 1
 
 
+async def test_F2_a_worker_that_is_killed_while_it_finishes_is_told_of_and_counted(stage: Stage) -> None:
+    generation = stage.generation(STUBBORN)
+    await generation.start(stage.listeners, stage.tasks)
+    draining = asyncio.create_task(generation.drain())
+    await generation.closed()
+    victim, other = generation.members
+    os.kill(victim.pid, signal.SIGKILL)
+    await victim.ended.wait()
+    other.kill()
+    await draining
+    [ended] = stage.said("a worker has ended before it had finished")
+    assert (ended["worker"], ended["reason"]) == (victim.slot, "killed by SIGKILL")
+    assert snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total") == 1
+
+
 async def test_F7_what_a_worker_has_found_for_names_is_told_to_those_after_it(stage: Stage) -> None:
     counting = 'say(Totals(0, b"", b"", (Found("told", len(assignment.names), ()),))); say(Ready())'
     program = f"from gateway.upstream.addresses import Found{WORKER.replace('tell(); say(Ready())', counting)}"
@@ -243,6 +258,7 @@ async def test_F2_a_worker_that_does_not_end_is_killed_when_its_time_is_over(sta
     await generation.drain()
     assert generation.members == set()
     assert len(stage.said("workers did not end in time and are killed")) == 1
+    assert stage.said("a worker has ended before it had finished") == []
 
 
 def test_F2_the_delay_of_a_replacement_grows_to_a_limit() -> None:
