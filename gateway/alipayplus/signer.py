@@ -41,7 +41,7 @@ PATIENCE: Final = 0.01
 """Seconds that a signature waits for the background, and may take there."""
 
 
-class _Job(Struct, gc=False):
+class _Job(Struct):
     """One signature that is wanted, since when, and whether it has been made."""
 
     data: Callable[[], bytes]

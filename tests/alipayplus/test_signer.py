@@ -1,10 +1,12 @@
 """Signatures made several in a go, behind all else, or in the background."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from typing import NoReturn
+from weakref import ref
 
 import pytest
 
@@ -247,6 +249,23 @@ async def test_a_failure_is_that_of_one_among_several(ours: SigningKey) -> None:
         ours.public.verify(name, waiter.result())
     await asyncio.wait(wanted(signer, b"3", b"4", b"5").values())
     assert several.signed == [[b"3", b"4", b"5"]]
+
+
+async def test_what_failed_is_let_go(ours: SigningKey) -> None:
+    async def fail() -> ref[Callable[[bytes], NoReturn]]:
+        def break_off(_: bytes) -> NoReturn:
+            raise ValueError("the connection has gone")
+
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        Signer(ours).sign(bytes, break_off, waiter)
+        with pytest.raises(ValueError, match="gone"):
+            await waiter
+        return ref(break_off)
+
+    then = await fail()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert then() is None
 
 
 async def test_when_it_fails_once_all_are_signed_one_by_one_and_that_is_told(ours: SigningKey) -> None:
