@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gateway.edge.body import BodyTimeout
+from gateway.passthrough.forward import Forward
 from tests.passthrough.rig import GET, IMPATIENT, StartRig, answering, reading_all, route
 from tests.upstream.peer import Call, StartPeer, until
 
@@ -300,6 +301,33 @@ async def test_each_piece_of_a_request_is_passed_on_at_once(start_rig: StartRig,
     assert b" 204 " in await client.head()
 
 
+@pytest.mark.parametrize(
+    ("framing", "body"), [(b"Content-Length: 6", b"abcdef"), (b"Transfer-Encoding: chunked", b"6\r\nabcdef\r\n0\r\n\r\n")]
+)
+async def test_an_upstreams_connection_is_kept_after_a_body_that_came_slowly(
+    start_rig: StartRig, start_peer: StartPeer, framing: bytes, body: bytes
+) -> None:
+    heads = asyncio.Queue[bytes]()
+
+    async def script(call: Call) -> None:
+        for _ in range(2):
+            heads.put_nowait(await call.read_head())
+            await call.read(len(body))
+            call.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await call.read_to_end()
+
+    peer = await start_peer(script)
+    rig = await start_rig(peer.url)
+    client = await rig.connect()
+    for _ in range(2):
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+        await heads.get()
+        client.send(body)
+        assert b" 204 " in await client.head()
+        await until(lambda: rig.pools["wallet"].idle == 1)
+    assert len(peer.calls) == 1
+
+
 # Expect: 100-continue.
 
 EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -390,6 +418,30 @@ async def test_an_answer_that_comes_instead_of_a_100_is_not_cut_because_no_body_
     assert b"Connection: close" in raw
     (line,) = await rig.ended()
     assert line.get("reason") is None
+
+
+async def test_no_100_comes_behind_an_answer_that_came_instead(
+    start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over, ask = asyncio.Event(), Forward._continue
+
+    def time_is_over(forward: Forward) -> None:
+        ask(forward)
+        is_over.set()
+
+    monkeypatch.setattr(Forward, "_continue", time_is_over)
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        await is_over.wait()
+        call.write(b"llo")
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(EXPECT)
+    assert (await client.head()).startswith(b"HTTP/1.1 200 ")
+    assert await client.read(5) == b"hello"
 
 
 async def test_a_connection_that_waits_keeps_nothing_of_its_last_request(start_rig: StartRig, start_peer: StartPeer) -> None:

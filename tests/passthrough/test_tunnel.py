@@ -387,6 +387,31 @@ async def test_a_tunnel_can_be_told_that_the_gateway_goes_away(start_rig: StartR
     assert line["reason"] == "going away"
 
 
+async def test_a_tunnel_that_goes_away_passes_on_all_pieces_of_the_frame_under_way(start_rig: StartRig, start_peer: StartPeer) -> None:
+    whole = frame(b"x" * 100)
+    goes_on = [asyncio.Event(), asyncio.Event()]
+
+    async def script(call: Call) -> None:
+        await switch(call)
+        call.write(whole[:40])
+        for event, piece in zip(goes_on, (whole[40:70], whole[70:]), strict=True):
+            await event.wait()
+            call.write(piece)
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await opened(rig)
+    came = await client.read(40)
+    (tunnel,) = rig.tunnels
+    tunnel.go_away()
+    goes_on[0].set()
+    came += await client.read(30)
+    goes_on[1].set()
+    assert came + await client.read(len(whole) - 70 + 4) == whole + b"\x88\x02\x03\xe9"
+    client.close()
+    await rig.ended()
+
+
 async def test_a_tunnel_between_two_frames_goes_away_at_once(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(echo)).url)
     client = await opened(rig)
