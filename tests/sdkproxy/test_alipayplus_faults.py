@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -55,6 +56,14 @@ async def test_success_is_200_and_the_strings_are_those_that_were_signed(gateway
         reply.json["requestId"],
     )
     assert set(line["phases"]) == {"session", "queue", "sign", "alipayplus", "verify"}
+
+
+async def test_the_customer_of_a_call_is_logged_as_a_keyed_hash(start: Any) -> None:
+    gateway = await start({"telemetry": {"log": {"customer_hash_key": "hunter2"}}})
+    assert (await gateway.post()).status == 200
+    [line] = gateway.lines()
+    key = blake2b(b"hunter2", digest_size=32).digest()
+    assert line["customer"] == blake2b(b"customer-anna", key=key, digest_size=8).hexdigest()
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -92,6 +92,15 @@ async def test_what_needs_a_closer_look_is_not_refused_at_once(late: list[bool],
     assert not any(late)
 
 
+async def test_a_call_that_is_too_large_is_told_so_rather_than_to_come_again(late: list[bool], start: StartGateway) -> None:
+    gateway = await start({"sdk_proxy": {"max_body": "1KiB"}})
+    client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
+    answer = await client.ask(call(body=BODY + b" " * 1024))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert late == [False]
+    client.leave()
+
+
 async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(late: list[bool], gateway: Any, client: Client) -> None:
     at_once, usual = [await client.ask(request) for request in (api_request(), api_request(*_TWICE))]
     assert late == [True, False]
