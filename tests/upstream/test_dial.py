@@ -124,13 +124,13 @@ async def test_the_next_address_is_tried_when_one_refuses_or_is_silent(
     refused: Address = (socket.AF_INET, ("127.0.0.1", refused_port))
     good: Address = (socket.AF_INET, ("127.0.0.1", peer.port))
 
-    async def connect(*addresses: Address) -> None:
+    async def connect(*addresses: Address, timeout: float = 5) -> None:
         async def resolve(host: str, port: int) -> Sequence[Address]:
             return addresses
 
         lost = asyncio.Event()
         dialer = Dialer(Endpoint.parse("http://peer"), resolve=resolve)
-        connection = await dialer.connect(5, lambda _: lost.set())
+        connection = await dialer.connect(timeout, lambda _: lost.set())
         assert (await connection.exchange(GET, limit=10, method="GET")).body == b"hi"
         connection.abort()
         await lost.wait()
@@ -141,6 +141,8 @@ async def test_the_next_address_is_tried_when_one_refuses_or_is_silent(
     await connect(good, good, good)
     with pytest.raises(Unreachable, match="connection refused"):
         await connect(refused, refused)
+    with pytest.raises(Unreachable, match="connect timeout"):
+        await connect(silent_address, refused, timeout=0.5)
 
 
 async def test_cancelling_leaves_no_socket_behind(silent_address: Address) -> None:
