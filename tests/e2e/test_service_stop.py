@@ -83,6 +83,24 @@ async def test_F1_while_it_drains_the_status_is_shown(start: Any) -> None:
     assert await gateway.ended() == 0
 
 
+async def test_A12_a_call_whose_app_has_left_is_finished_while_it_drains(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim)
+    sim.alipayplus.script(Behaviour(hold=True))
+    asked = asyncio.create_task(post(gateway))
+    await sim.alipayplus.until_received(1)
+    asked.cancel()
+    async with asyncio.timeout(60):
+        while total(await metrics(gateway), "gateway_connections"):
+            pass
+    gateway.process.send_signal(signal.SIGTERM)
+    await until_said_times(gateway, "draining", 1)
+    sim.alipayplus.release()
+    assert await gateway.ended() == 0
+    [line] = gateway.lines()
+    assert (line["sent"], line["result_code"], line["reason"]) == ("answered", "SUCCESS", "client_abort")
+
+
 async def test_F1_SIGINT_stops_without_the_grace(start: Any) -> None:
     sim = await start.simulator()
     gateway = await start(sim, {"server": {"accept_grace": "60s"}})
@@ -115,6 +133,16 @@ async def test_websockets_live_through_a_reload_and_get_1001_when_it_stops(start
         for websocket in connected:
             message = await websocket.receive(timeout=20)
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+    assert await gateway.ended() == 0
+
+
+async def test_a_websocket_gets_1001_at_once_when_it_stops(start: Any) -> None:
+    sim = await start.simulator()
+    gateway = await start(sim, with_api(sim))
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"http://127.0.0.1:{gateway.port}/api/socket") as websocket:
+        gateway.process.send_signal(signal.SIGTERM)
+        message = await websocket.receive(timeout=20)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
     assert await gateway.ended() == 0
 
 

@@ -87,6 +87,21 @@ async def test_D1_no_headers_in_time_is_504_and_the_upstream_is_released(start_r
     assert rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome="timeout") == 1
 
 
+async def test_D1_no_headers_in_time_behind_a_body_that_came_slowly_is_504(start_rig: StartRig, start_peer: StartPeer) -> None:
+    has_begun = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        has_begun.set()
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url, settings={"response_timeout": Duration(0.2)})
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+    await has_begun.wait()
+    client.send(b"abcd")
+    assert failure(await client.until(b"}")) == (504, b"UPSTREAM_TIMEOUT")
+
+
 async def test_D1_the_time_for_headers_begins_when_the_request_is_sent(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, settings={"response_timeout": Duration(0.3)})
     client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
@@ -190,6 +205,25 @@ async def test_D6_a_body_that_stops_is_cut_off_at_the_idle_timeout(start_rig: St
     (line,) = await rig.ended()
     assert line["reason"] == "upstream: body stopped"
     assert line["bytes_out"] == 3
+
+
+async def test_D6_the_time_that_a_client_takes_is_not_the_upstreams(start_rig: StartRig, start_peer: StartPeer) -> None:
+    size = 20_000_000
+
+    async def script(call: Call) -> None:
+        is_whole = b"/whole" in await call.read_request()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size if is_whole else 3))
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url, settings={"idle_timeout": Duration(0.3)})
+    slow = await rig.connect(b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n")
+    await slow.head()
+    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    [upstream] = rig.pools["wallet"]._open
+    await until(lambda: not upstream.transport.is_reading())
+    assert b" 200 " in await rig.raw(GET), "which is cut off at the idle timeout"
+    slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert len(await slow.read(size)) == size
 
 
 def leave(client: Client) -> None:

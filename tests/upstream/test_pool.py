@@ -99,6 +99,19 @@ async def test_C4_a_connection_is_not_used_after_its_age_limit(start_peer: Start
     assert await ask(pool) is not first
 
 
+async def test_a_connection_that_was_used_lately_stays_when_others_are_closed_in_time(start_peer: StartPeer, make_pool: MakePool) -> None:
+    clock = Clock()
+    pool = make_pool(await start_peer(answer_all), idle=20, clock=clock)
+    long_ago, lately = [await pool.acquire() for _ in range(2)]
+    pool.release(long_ago)
+    clock.now += 15
+    pool.release(lately)
+    clock.now += 5
+    pool._close_worn()
+    assert long_ago.transport.is_closing()
+    assert await ask(pool) is lately
+
+
 async def test_idle_connections_are_closed_in_time_though_nobody_comes(start_peer: StartPeer) -> None:
     ended = asyncio.Event()
 
