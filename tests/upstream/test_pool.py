@@ -295,11 +295,15 @@ async def test_what_may_not_be_used_again_is_closed(start_peer: StartPeer, make_
     first = await ask(pool)
     assert pool.idle == 0
     assert await ask(pool) is not first
-    started = await pool.acquire()
-    started.start("GET")
-    pool.release(started)
-    assert pool.idle == 0
-    assert started.transport.is_closing()
+    for is_sent in (False, True):
+        started = await pool.acquire()
+        started.start("GET")
+        if is_sent:
+            started.send(GET)
+            started.finish()
+        pool.release(started)
+        assert pool.idle == 0
+        assert started.transport.is_closing()
 
 
 async def test_an_unused_connection_is_kept(start_peer: StartPeer, make_pool: MakePool) -> None:
