@@ -70,7 +70,7 @@ def decode_signature(text: str) -> bytes:
     try:
         # These three are all that a sender needs to escape; any other escape takes the slow way. A bad one is left as it is
         # there, and "%" is not in the alphabet.
-        encoded = text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=") if "%" in text else text
+        encoded = text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
         return a2b_base64(unquote(encoded, "latin-1") if "%" in encoded else encoded, strict_mode=True)
     except ValueError:
         raise SignatureError("the signature is not base64") from None

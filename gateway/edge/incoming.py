@@ -77,10 +77,7 @@ class Incoming:
 
     def _read_head(self, data: bytes, begun: list[Message | Exception]) -> bytes:
         """Read what `data` has of a head, and return what follows that. The request, or what is none, is added to `begun`."""
-        if not data:
-            return b""
-        if self.head:
-            data = self.head + data
+        data = self.head + data
         end = end_of_head(data)
         come: Message | Exception
         if (end or len(data)) > self._header_size:
