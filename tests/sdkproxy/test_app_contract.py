@@ -96,6 +96,11 @@ async def test_no_media_type_is_unsupported(gateway: Any) -> None:
     assert raw.startswith(b"HTTP/1.1 415 ")
 
 
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_A13_a_body_that_is_said_not_to_be_coded_is_taken(gateway: Any, coding: str) -> None:
+    assert (await gateway.post(headers={**JSON, **LOGIN, "Content-Encoding": coding})).status == 200
+
+
 async def test_A6_a_declared_length_over_max_body_is_refused_before_the_session(start: Any) -> None:
     gateway = await start({"sdk_proxy": {"max_body": "1KiB"}})
     reply = await gateway.post(b"x" * 1025)
