@@ -42,9 +42,20 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _WRITTEN_ANEW: Final = frozenset({b"host", *(name.encode() for name in WRITTEN_ANEW)})
-# What makes some servers take another method or path than the ones that were routed (faults G5), or another proxy (httpoxy).
+# What makes some servers take another method or path than the ones that were routed (faults G5), or another proxy (httpoxy): gunicorn cuts
+# SCRIPT_NAME off the path, Daphne Daphne-Root-Path, mod_wsgi X-Script-Name.
 _OVERRIDES: Final = frozenset(
-    {b"proxy", b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url"}
+    {
+        b"daphne-root-path",
+        b"proxy",
+        b"script-name",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"x-script-name",
+    }
 )
 _NEVER_COPIED: Final = _HOP_BY_HOP | _FRAMING | _WRITTEN_ANEW | _OVERRIDES
 _NEVER_ANSWERED: Final = _HOP_BY_HOP | _FRAMING

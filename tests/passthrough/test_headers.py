@@ -192,6 +192,10 @@ def test_G1_what_else_a_trusted_proxy_forwards_stays() -> None:
         pytest.param(b"X_Original_Url", id="G5-original-url-underscores"),
         pytest.param(b"X-REWRITE-URL", id="G5-rewrite-url"),
         pytest.param(b"X-Rewrite_URL", id="G5-rewrite-url-underscore"),
+        pytest.param(b"SCRIPT_NAME", id="G5-gunicorn"),
+        pytest.param(b"script_name", id="G5-gunicorn-lower"),
+        pytest.param(b"Daphne-Root-Path", id="G5-daphne"),
+        pytest.param(b"X-Script-Name", id="G5-mod_wsgi"),
         pytest.param(b"Proxy", id="G5-httpoxy"),
     ],
 )
