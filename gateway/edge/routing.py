@@ -4,7 +4,8 @@ The SDK prefix comes first. Of the routes, the longest prefix wins, on segment b
 those whose hosts and methods fit; with one prefix the route narrowed by host comes before the one that is not, then the one narrowed by
 methods, then the order of the configuration. Two rules keep a request from getting by a route (architecture, Request targets; faults G4):
 
-- Every reading of the path (`gateway.edge.target`) must take the very same route, else REQUEST_MALFORMED.
+- Every reading of the path (`gateway.edge.target`), and of what a route with `strip_prefix` sends, must take the very same route, else
+  REQUEST_MALFORMED.
 - A method that the longer prefix does not have may take a shorter one, but never one with a weaker session rule: METHOD_NOT_ALLOWED.
 
 What is wrong with a set of routes is found by `gateway.edge.routes`.
@@ -17,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.edge.routes import SESSION_RULES, Route, normal_prefix, route_faults
-from gateway.edge.target import Target, host_name, parse
+from gateway.edge.target import Target, host_name, parse, readings
 from gateway.errors import GatewayError
 
 COMMON_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -61,7 +62,7 @@ class RouteTable:
         """
         name = host_name(host) if self._by_host else ""
         match = self._decide(target.path, method, name)
-        for reading in target.readings:
+        for reading in target.readings | _readings_without_prefix(match.route, target):
             if self._decide(reading, method, name) is not match:
                 raise GatewayError("REQUEST_MALFORMED", "request target: another reading takes another route")
         if match is _REFUSED:
@@ -115,6 +116,17 @@ def _among(matches: tuple[Match, ...], method: str, name: str) -> tuple[Match | 
             return match, strictest
         strictest = max(strictest, SESSION_RULES[route.session])
     return None, strictest
+
+
+def _readings_without_prefix(route: Route | None, target: Target) -> frozenset[str]:
+    """Return the readings of what a route with `strip_prefix` sends, each behind the prefix again; none for other routes.
+
+    They are more than those of the whole path: of `/prefix//x/y`, `//x/y` is sent, whose `x` may be an authority.
+    """
+    if route is None or not route.strip_prefix or not target.readings:
+        return frozenset()
+    prefix = normal_prefix(route.prefix)
+    return frozenset(prefix + reading for reading in readings(target.path.removeprefix(prefix)))
 
 
 def upstream_target(route: Route, target: Target) -> str:

@@ -215,6 +215,14 @@ def test_strip_prefix_cuts_the_prefix_only(prefix: str, raw: str, sent: str) -> 
     assert upstream_target(route, target) == sent
 
 
+@pytest.mark.parametrize("raw", ["/pub//x/admin", "/pub///x/admin", "/pub//x/%61dmin", "/pub/%2fx/admin", "/pub//x;y/admin/z"])
+def test_G4_an_authority_behind_a_stripped_prefix_is_seen(raw: str) -> None:
+    stripped, whole, guarded = Route("/pub", "u", strip_prefix=True), Route("/pub", "u"), Route("/pub/admin", "other")
+    assert refusal(RouteTable([stripped, guarded], SDK_PREFIX), raw).reason == "request target: another reading takes another route"
+    assert matched(RouteTable([stripped], SDK_PREFIX), raw) is stripped
+    assert matched(RouteTable([whole, guarded], SDK_PREFIX), raw) is whole
+
+
 def test_without_strip_prefix_the_target_is_sent_as_it_is() -> None:
     raw = "/auth/x%2Fy//z;w/%7e?&&=%zz#"[:-1]
     assert upstream_target(AUTH, parse(raw)) == raw

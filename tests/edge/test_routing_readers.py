@@ -161,6 +161,24 @@ def test_G4_no_reading_of_what_is_forwarded_is_another_route_s_or_the_sdk_s(rout
         assert (place.session, place.upstream) == (route.session, route.upstream), reader
 
 
+@settings(max_examples=1000)
+@given(TARGETS)
+@example("//x/admin")
+@example("/%2fx/admin")
+def test_G4_no_reading_of_what_is_sent_without_its_prefix_is_another_route_s_below_it(raw: str) -> None:
+    stripped = Route("/auth", "wallet", session="none", strip_prefix=True)
+    try:
+        target = parse(f"/auth{raw}")
+        route = RouteTable([stripped, ADMIN], SDK_PREFIX).match(target, "GET", "api.example").route
+    except GatewayError:
+        return
+    if route is not stripped:
+        return
+    sent = upstream_target(route, target).partition("?")[0].encode()
+    for reader, read in READERS.items():
+        assert owner([stripped, ADMIN], b"/auth" + read(sent)) is stripped, reader
+
+
 @given(
     st.lists(st.sampled_from(["auth", "admin", "public", "x", "alipayplusx", "a.b", "..."]), min_size=1), st.text("az=&/?.%;", max_size=8)
 )
