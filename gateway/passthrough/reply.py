@@ -3,18 +3,12 @@
 Nothing is added to it but framing, what the route's rules say, and X-Request-Id where the upstream gives none.
 """
 
-import socket
-import struct
-from contextlib import suppress
-from typing import Final
-
 from gateway.edge.body import ClientLeft
 from gateway.edge.request import Request
+from gateway.edge.stall import reset
 from gateway.passthrough.framing import Framing, answer_bytes, answer_framing, answer_framing_block
 from gateway.passthrough.headers import HeaderRules, for_client
 from gateway.upstream.message import SWITCHING_PROTOCOLS, Head
-
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Streamed:
@@ -98,10 +92,9 @@ class Streamed:
         if transport is None:
             return
         if self._framing is Framing.CLOSE:  # a plain end of the connection would be a clean end
-            sock = transport.get_extra_info("socket")
-            with suppress(OSError, AttributeError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        transport.abort()
+            reset(transport)
+        else:
+            transport.abort()
 
     def _send(self, data: bytes) -> None:
         transport = self._connection.transport

@@ -70,7 +70,7 @@ async def test_A9_an_answer_of_ours_that_is_not_taken_is_cut_off(start_edge: Any
 
     edge = await start_edge(large)
     edge.server.limits = edge.server.limits.__class__(2048, 5, 5, 0.2)
-    _, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     async with asyncio.timeout(10):
@@ -78,6 +78,10 @@ async def test_A9_an_answer_of_ours_that_is_not_taken_is_cut_off(start_edge: Any
             await asyncio.sleep(0.01)
     assert edge.lines.lines[0].get("reason") == ("slow_reader" if size > 10 else None)
     assert edge.count("gateway_rejected_total", reason="slow_reader") == int(size > 10)
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    if size > 10:
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 10)
     writer.transport.abort()
 
 
