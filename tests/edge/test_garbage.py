@@ -43,6 +43,17 @@ async def test_a_connection_that_has_ended_is_no_cycle(start_edge: Any, garbage:
     assert [one for one in garbage if isinstance(one, Connection | StreamReader)] == []
 
 
+@pytest.mark.parametrize(
+    "line", [b"GET /a/..%2f HTTP/1.1", b"GET http://b/ HTTP/1.1", b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked"]
+)
+async def test_G12_a_request_that_is_refused_for_its_head_is_no_cycle(start_edge: Any, garbage: list[Any], line: bytes) -> None:
+    edge = await start_edge()
+    assert (await edge.raw(line + b"\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    await until(lambda: not edge.server.connections)
+    gc.collect()
+    assert [one for one in garbage if isinstance(one, Connection | Exchange | GatewayError | Request)] == []
+
+
 async def refuse(_request: Request, _exchange: Exchange) -> Answer:
     """Refuse a request, whose body is thrown away then."""
     raise GatewayError("NOT_FOUND", "no route")
