@@ -417,7 +417,10 @@ class Connection(BaseProtocol):
     async def drain(self) -> None:
         """Wait until the client has taken what was written. Raises ConnectionError when it leaves meanwhile."""
         if self._paused:
-            await self._drain_helper()
+            try:
+                await self._drain_helper()
+            except ConnectionError as error:
+                raise error.with_traceback(None) from None  # else it refers, by what was waited for, to itself
 
     def hand_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
         """Give the transport, no longer read from, to `protocol`, with what the client sent behind its request.

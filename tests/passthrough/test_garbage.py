@@ -109,6 +109,21 @@ async def test_nothing_is_left_to_the_garbage_collector(
     assert found(garbage) == set()
 
 
+async def test_A9_a_client_that_leaves_while_it_takes_nothing_leaves_nothing_either(
+    start_rig: StartRig, start_peer: StartPeer, garbage: list[Any]
+) -> None:
+    peer = await start_peer(endless)
+    rig = await start_rig(peer.url)
+    client = await rig.connect(GET)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await until(lambda: any(connection.writing_paused for connection in rig.edge.connections))
+    client.reset()
+    await rig.ended()
+    await until(lambda: not rig.edge.open)
+    await rig.pools["wallet"].close()
+    assert found(garbage) == set()
+
+
 async def test_an_upstream_that_is_not_reached_leaves_nothing_either(start_rig: StartRig, garbage: list[Any]) -> None:
     rig = await start_rig("http://127.0.0.1:1")
     await see_and_close(await rig.connect(GET))
