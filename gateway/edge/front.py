@@ -273,6 +273,7 @@ class Front:
         try:
             return await handler(request, exchange)
         except GatewayError as error:
+            error.__traceback__ = None  # it refers to the handler, which may hold this failure
             exchange.reason, exchange.failure = error.reason, error.failure.code
             return failure_answer(error, exchange.request_id, close=error.failure.http_status in (408, 413))
         except ClientLeft:

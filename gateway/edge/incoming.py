@@ -103,7 +103,7 @@ class Incoming:
         try:
             messages = self._feed(data)
         except HttpProcessingError as error:
-            return (named_method(data) if isinstance(error, BadStatusLine) else None) or error
+            return (named_method(data) if isinstance(error, BadStatusLine) else None) or error.with_traceback(None)  # which refers to it
         if len(messages) != 1:  # the parser takes it for something else
             return HeadRefused("REQUEST_MALFORMED", "bad_request")
         message, self._body = come = messages[0]

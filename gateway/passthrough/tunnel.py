@@ -28,9 +28,8 @@ class Tunnel:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle_timeout = idle_timeout
         self._client_protocol = client
-        self._client = _Side(self, client)
-        self._upstream = _Side(self, None)
-        self._client.peer, self._upstream.peer = self._upstream, self._client
+        self._client = _Side(client)
+        self._upstream = _Side(None)
         self._connection = upstream
         self._deadline = Deadline()
         self._reason = ""
@@ -50,6 +49,8 @@ class Tunnel:
         self._client.transport, tail = self._client_protocol.hand_over(self._client)
         self._upstream.transport, leftover = self._connection.detach()
         self._upstream.transport.set_protocol(self._upstream)
+        self._client.join(self, self._upstream)
+        self._upstream.join(self, self._client)
         self.active()
         try:
             self._client.begin(tail)
@@ -121,17 +122,21 @@ class _Side(asyncio.BufferedProtocol):
 
     __slots__ = ("_former", "_frames", "_tunnel", "closes_with", "has_ended", "is_full", "is_lost", "peer", "received", "transport")
 
-    def __init__(self, tunnel: Tunnel, former: ClientConnection | None) -> None:
-        self._tunnel = tunnel
+    def __init__(self, former: ClientConnection | None) -> None:
         self._former = former
         self._frames = FrameCounter()
         self.is_full = False  # it is sent more than it takes
         self.transport: asyncio.Transport
         self.peer: _Side
+        self._tunnel: Tunnel
         self.received = 0
         self.has_ended = False
         self.is_lost = False
         self.closes_with: bytes | None = None  # put behind the frame under way; what comes later goes nowhere
+
+    def join(self, tunnel: Tunnel, peer: "_Side") -> None:
+        """Be a side of a tunnel that begins."""
+        self._tunnel, self.peer = tunnel, peer
 
     def begin(self, came: bytes) -> None:
         """Take what came before, and read on."""

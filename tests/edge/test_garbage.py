@@ -19,6 +19,11 @@ ONE = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\
 LAST = ONE.replace(b"Host", b"Connection: close\r\nHost")
 CHUNKED = b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 BAD = b"GET / HTTP/9\r\n\r\n"
+NO_HOST = b"GET / HTTP/1.1\r\n\r\n"
+FOLDED = b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n"
+MANY = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 101 + b"\r\n"
+CODED = CHUNKED.replace(b"chunked", b"gzip, chunked")
+DOTS = ONE.replace(b"/v1", b"/../v1")
 
 
 def bodies() -> list[Any]:
@@ -26,7 +31,10 @@ def bodies() -> list[Any]:
     return [one for one in gc.get_objects() if type(one) is StreamReader]
 
 
-@pytest.mark.parametrize("requests", [[], [ONE], [ONE * 3], [ONE, ONE, LAST], [BAD], [ONE[:30]], [ONE[:-1]]])
+@pytest.mark.parametrize(
+    "requests",
+    [[], [ONE], [ONE * 3], [ONE, ONE, LAST], [BAD], [NO_HOST], [FOLDED], [MANY], [ONE, CODED], [ONE, DOTS], [ONE[:30]], [ONE[:-1]]],
+)
 async def test_a_connection_that_has_ended_is_no_cycle(start_edge: Any, garbage: list[Any], requests: list[bytes]) -> None:
     edge = await start_edge()
     closed = asyncio.Event()

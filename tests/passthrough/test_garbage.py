@@ -2,7 +2,8 @@
 
 import gc
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import pytest
 
@@ -121,6 +122,17 @@ async def test_A9_a_client_that_leaves_while_it_takes_nothing_leaves_nothing_eit
     await rig.ended()
     await until(lambda: not rig.edge.open)
     await rig.pools["wallet"].close()
+    assert found(garbage) == set()
+
+
+async def test_a_tunnel_whose_client_has_left_before_it_begins_is_let_go(garbage: list[Any]) -> None:
+    class Left:
+        def hand_over(self, _protocol: object) -> NoReturn:
+            raise ConnectionResetError
+
+    left: Any = Left()
+    with suppress(ConnectionError):
+        await Tunnel(left, left, idle_timeout=1).run()
     assert found(garbage) == set()
 
 
