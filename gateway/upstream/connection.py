@@ -57,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self.deadline = Deadline()
-        self._parser = AnswerParser()
+        self._parser: AnswerParser
         self._finished = True
         self._done: Done | None = None  # of an exchange
         self._has_room: HasRoom | None = None
@@ -278,6 +278,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        self._parser = AnswerParser()  # not before, or a handshake that fails would leave its cycle behind
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=BUFFER)
         limit_read = getattr(transport, "set_read_buffer_limits", None)

@@ -12,9 +12,10 @@ from gateway.config.model import Tls
 from gateway.upstream import Answer, Connection, ConnectionLost, Endpoint, Unreachable, request_head
 from gateway.upstream.addresses import Address
 from gateway.upstream.dial import Dialer
+from gateway.upstream.parser import AnswerParser
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer, taken_slowly
+from tests.upstream.peer import Call, StartPeer, taken_slowly, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -266,6 +267,19 @@ class TestTls:
         peer = await start_peer(script)
         with pytest.raises(Unreachable, match="TLS handshake failed"):
             await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting))
+
+    @pytest.mark.usefixtures("garbage")
+    async def test_C1_a_handshake_that_fails_leaves_no_parser_to_the_garbage_collector(
+        self, start_peer: StartPeer, trusting: ssl.SSLContext
+    ) -> None:
+        async def script(call: Call) -> None:
+            call.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await call.read_to_end()
+
+        peer = await start_peer(script)
+        with contextlib.suppress(Unreachable):
+            await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting))
+        await until(lambda: not any(isinstance(one, AnswerParser) for one in gc.get_objects()))
 
     @pytest.mark.parametrize("end", ["close", "reset"])
     async def test_C1_closed_in_the_handshake(self, start_peer: StartPeer, trusting: ssl.SSLContext, end: str) -> None:
