@@ -62,6 +62,21 @@ async def test_G12_a_request_that_is_refused_for_its_head_is_no_cycle(start_edge
     assert [one for one in garbage if isinstance(one, Connection | Exchange | GatewayError | Request)] == []
 
 
+async def test_a_client_that_leaves_while_it_is_waited_for_is_let_go(start_edge: Any, garbage: list[Any]) -> None:
+    async def answer_much(_request: Request, exchange: Exchange) -> Answer:
+        return Answer(200, bytes(16 * 1024 * 1024), exchange.request_id)
+
+    edge = await start_edge(answer_much)
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(ONE)
+    await until(lambda: any(connection.writing_paused for connection in edge.server.connections))
+    writer.transport.abort()
+    await until(lambda: not edge.server.connections and not edge.front.in_flight)
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert [one for one in garbage if isinstance(one, Connection | StreamReader)] == []
+
+
 async def refuse(_request: Request, _exchange: Exchange) -> Answer:
     """Refuse a request, whose body is thrown away then."""
     raise GatewayError("NOT_FOUND", "no route")
