@@ -322,11 +322,7 @@ async def _not_found(_request: Request, _exchange: Exchange) -> Answer:
 
 def _refusal(error: GatewayError) -> Handler:
     async def refuse(_request: Request, _exchange: Exchange) -> Answer:
-        nonlocal error
-        try:
-            raise error
-        finally:
-            del error  # it refers to this by its traceback
+        raise error
 
     return refuse
 
