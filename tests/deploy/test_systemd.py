@@ -59,7 +59,8 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     for unit in (SERVICE, SOCKET):
         (tmp_path / unit.name).write_text(unit.read_text().replace(INSTALLED, str(GATEWAY)))
     done = analyze("verify", *(str(tmp_path / unit.name) for unit in (SERVICE, SOCKET)))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    ours = [line for line in done.stderr.splitlines() if not line.startswith(("/lib/", "/usr/lib/"))]  # others have faults of their own
+    assert (done.returncode, done.stdout, ours) == (0, "", [])
 
 
 @needs("systemd-analyze")
