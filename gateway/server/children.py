@@ -116,7 +116,10 @@ class Children:
 
 def worker_command() -> tuple[str, ...]:
     """Return what starts a worker with this same interpreter and package, whatever lies in the working directory."""
-    safe = () if _PACKAGES.samefile(".") else ("-P",)
+    try:
+        safe = () if _PACKAGES.samefile(".") else ("-P",)
+    except OSError:  # it may not be looked into
+        safe = ("-P",)
     return (sys.executable, *safe, "-m", MODULE)
 
 

@@ -37,6 +37,16 @@ os.rmdir(sys.argv[1])
 print(worker_command() == (sys.executable, "-P", "-m", "gateway.server.entry"))
 """
 
+CLOSED = """
+import os, sys
+from gateway.server import children
+os.chdir(sys.argv[1])
+os.chmod(sys.argv[1], 0)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+print(children.worker_command() == (sys.executable, "-P", "-m", "gateway.server.entry"))
+"""
+
 
 def run(role: str) -> list[str]:
     return subprocess.run([sys.executable, "-c", PROGRAM, role], capture_output=True, text=True, check=True, timeout=60).stdout.split()
@@ -52,4 +62,10 @@ def test_another_process_leaves_orphans_alone() -> None:
 
 def test_workers_can_be_started_where_the_working_directory_has_gone(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", GONE, tmp_path], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+
+
+def test_workers_can_be_started_where_the_working_directory_may_not_be_looked_into(tmp_path: Path) -> None:
+    """As with `sudo -u` from the home directory of root."""
+    ran = subprocess.run([sys.executable, "-c", CLOSED, tmp_path], capture_output=True, text=True, check=False, timeout=60)
     assert (ran.stdout, ran.stderr) == ("True\n", "")
