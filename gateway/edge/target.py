@@ -71,12 +71,9 @@ def readings(path: str) -> frozenset[str]:
     combination. Bytes above 127 are given as Latin-1: no prefix has them. Dot segments are not resolved and backslashes not turned: `parse`
     refuses them in every reading.
     """
-    found = {path, _without_authority(path)}
-    found |= set(map(_without_parameters, found))
+    found = _cut({path})
     for _ in range(2):
-        decoded = {_decode(reading) for reading in found if "%" in reading}
-        decoded |= set(map(_without_authority, decoded))
-        found |= decoded | set(map(_without_parameters, decoded))
+        found |= _cut({_decode(reading) for reading in found if "%" in reading})
     return frozenset(found | {_SLASHES.sub("/", reading) for reading in found if "//" in reading})
 
 
@@ -139,6 +136,12 @@ def _is_utf8(text: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _cut(paths: set[str]) -> set[str]:
+    """Return paths, and what they are without authority, without parameters, and without both, whichever is cut first."""
+    cut = set(map(_without_parameters, paths | set(map(_without_authority, paths))))
+    return paths | cut | set(map(_without_authority, paths | cut))
 
 
 def _without_parameters(path: str) -> str:

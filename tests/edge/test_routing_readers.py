@@ -83,6 +83,7 @@ READERS: dict[str, Callable[[bytes], bytes]] = {
     "a URI reference": lambda path: resolved(decoded(urlsplit(path).path or b"/")) if b"[" not in path and b"]" not in path else path,
     "a URL of browsers and node": lambda path: resolved(decoded(re.sub(b"^//+[^/]*", b"", path) or b"/")),
     "that behind a decoding proxy": lambda path: resolved(re.sub(b"^//+[^/]*", b"", decoded(path)) or b"/"),
+    "that behind a proxy that cuts": lambda path: resolved(re.sub(b"^//+[^/]*", b"", cut(path)) or b"/"),
     "yarl": lambda path: URL.build(path=path.decode("latin-1"), encoded=True).path.encode(),
 }
 
@@ -138,6 +139,7 @@ ROUTES = st.lists(
 @example([ROOT, AUTH], "///x/auth")
 @example([ROOT, AUTH], "////x%2fy/auth")
 @example([ROOT, AUTH], "/%2fx/auth")
+@example([ROOT, AUTH], "/;/x/auth")
 @example([ROOT, AUTH], "/auth%3fx")
 @example([ROOT, AUTH], "/auth%2500x")
 @example([ROOT, AUTH], "/x%255cauth")
