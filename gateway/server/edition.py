@@ -6,6 +6,7 @@ only when that is asked for (SIGHUP); until then what it held before is kept, so
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from msgspec import structs
 
 from gateway.alipayplus.keys import private_key_bits
 from gateway.config import Config, ConfigError, Fault, PrivateKey, load
+from gateway.config.draft import Unreadable, readable
 from gateway.config.files import named_files
 from gateway.config.loader import read_partly
 from gateway.config.substitution import substituted_files
@@ -90,7 +92,7 @@ def read_edition(file: Path, checks: Checks, *, kept: SigningKey | None = None) 
         with Copies(edition.contents) as copies:
             copied = copies.apply(edition.config)
             for check in checks:
-                yield from check(copied)
+                yield from readable(check(copied))
 
     loaded = load(file, checks=(check_all,))
     [edition] = read
@@ -131,12 +133,19 @@ def _freeze(file: Path, config: Config, kept: SigningKey | None) -> Edition:
     named = tuple(named_files(config).values())
     contents = read_files(named)
     found = {path: _digest(contents.get(str(path))) for path in named}
-    signing = config.alipayplus.signing
-    entry = signing.private_keys.get(signing.key_version)
-    if kept is not None and entry is not None and (signing.key_version, entry.file) == (kept.version, kept.entry.file):
-        contents[str(entry.file)] = kept.content
+    if kept is not None and _is_active(config, kept):
+        contents[str(kept.entry.file)] = kept.content
         config = _with_entry(config, kept.version, kept.entry)
     return Edition(file, config, contents, found)
+
+
+def _is_active(config: Config, key: SigningKey) -> bool:
+    """Whether the same file is the active signing key under the same version, as far as that can be read."""
+    with suppress(Unreadable):
+        signing = config.alipayplus.signing
+        entry = signing.private_keys.get(signing.key_version)
+        return entry is not None and (signing.key_version, entry.file) == (key.version, key.entry.file)
+    return False
 
 
 def _with_entry(config: Config, version: str, entry: PrivateKey) -> Config:

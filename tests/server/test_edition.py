@@ -6,7 +6,8 @@ import pytest
 
 from gateway.alipayplus.keyring import check_keys
 from gateway.alipayplus.keys import private_pem
-from gateway.config import Config, ConfigError, Fault
+from gateway.config import Config, ConfigError, Fault, load
+from gateway.runtime import CHECKS
 from gateway.server.edition import Edition, digests, read_edition, watched_files
 from gateway.simulator import Ports
 from gateway.simulator.configuration import render
@@ -77,6 +78,21 @@ def test_the_faults_of_checks_have_their_lines(path: Path) -> None:
         read(path)
     [fault] = caught.value.faults
     assert (fault.file, bool(fault.line)) == (path, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"), [("key_version: '1'", "key_version: ${env:NONE}"), ("'1': keys/mpp-1.pem", "1: keys/mpp-1.pem")]
+)
+def test_E1_a_start_and_a_reload_tell_all_faults_where_a_value_cannot_be_read(path: Path, text: str, unread: str) -> None:
+    kept = read(path).signing_key
+    path.write_text(path.read_text().replace(text, unread).replace("/alipayplus-1.pem", "/none.pem").replace("/healthz", "/api"))
+    with pytest.raises(ConfigError) as told:
+        load(path, CHECKS)
+    assert [fault.path[0] for fault in told.value.faults] == ["alipayplus", "alipayplus", "api"]
+    for held in (None, kept):
+        with pytest.raises(ConfigError) as found:
+            read_edition(path, CHECKS, kept=held)
+        assert found.value.faults == told.value.faults
 
 
 def test_the_active_signing_key_stays_until_it_is_asked_for(path: Path, keys: Keys) -> None:
