@@ -36,3 +36,12 @@ def readable(faults: Iterable[Fault]) -> Iterator[Fault]:
         yield from faults
     except Unreadable:
         return
+
+
+def is_whole(value: object) -> bool:
+    """Whether all of a value could be read."""
+    try:
+        repr(value)  # looks at all that there is
+    except Unreadable:
+        return False
+    return True

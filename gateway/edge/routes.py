@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal
 
-from gateway.config.draft import readable
+from gateway.config.draft import is_whole, readable
 from gateway.config.faults import Fault
 
 Session = Literal["required", "optional", "none"]
@@ -50,20 +50,29 @@ def normal_prefix(prefix: str) -> str:
 def route_faults(routes: Mapping[int, Route], sdk_prefix: str) -> Iterator[Fault]:
     """Find what is wrong with routes, by their places in `api.routes`; warnings are what is surely possible and probably not meant."""
     for index, route in routes.items():
-        yield from readable(_own_faults(route, index, sdk_prefix))
-    yield from _repeated(routes)
-    yield from _exposed(routes)
+        yield from readable(_prefix_faults(route, index, sdk_prefix))
+        yield from readable(_host_faults(route, index))
+        yield from readable(_method_faults(route, index))
+    whole = {index: route for index, route in routes.items() if is_whole(route)}
+    yield from _repeated(whole)
+    yield from _exposed(whole)
 
 
-def _own_faults(route: Route, index: int, sdk_prefix: str) -> Iterator[Fault]:
+def _prefix_faults(route: Route, index: int, sdk_prefix: str) -> Iterator[Fault]:
     if not route.prefix.startswith("/") or not _PREFIX.fullmatch(route.prefix):
         yield _fault(index, "prefix", "write a path such as /wallet: no escapes, dot segments, empty segments, `;`, query or non-ASCII")
     elif _is_below(route.prefix, sdk_prefix):
         yield _fault(index, "prefix", f"never reached: all below {sdk_prefix} is SDK traffic")
     elif "*" in route.prefix:
         yield _fault(index, "prefix", "a * stands for itself here: a prefix takes all below it, without one", warning=True)
+
+
+def _host_faults(route: Route, index: int) -> Iterator[Fault]:
     if any(not _HOST.fullmatch(host) for host in route.hosts):
         yield _fault(index, "host", "write host names in lower case, without port, such as api.wallet.example")
+
+
+def _method_faults(route: Route, index: int) -> Iterator[Fault]:
     if any(not _TOKEN.fullmatch(method) for method in route.methods):
         yield _fault(index, "methods", "write methods such as GET")
     if UNROUTABLE in route.methods:

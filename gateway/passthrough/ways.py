@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from gateway.config import ApiRoute, Config, Fault, HeaderChanges
-from gateway.config.draft import Unreadable, readable
+from gateway.config.draft import INVALID, Unreadable, readable
 from gateway.edge.routes import Route, route_faults
 from gateway.passthrough.headers import HeaderRules, RequestHeaders
 from gateway.passthrough.tunnel import Tunnel
@@ -61,7 +61,6 @@ def _route_faults(config: Config) -> Iterator[Fault]:
     found = {}
     for index, route in enumerate(config.api.routes if config.api is not None else ()):
         with suppress(Unreadable):
-            repr(route)  # looks at all that there is
             found[index] = _route(route)
     yield from route_faults(found, config.sdk_proxy.path_prefix)
 
@@ -89,11 +88,18 @@ def _route(route: ApiRoute) -> Route:
     return Route(
         route.prefix,
         route.upstream,
-        frozenset(route.host or ()),
-        frozenset(route.methods or ()),
+        _names(route.host),
+        _names(route.methods),
         route.session,
         route.strip_prefix,
     )
+
+
+def _names(names: tuple[str, ...] | None) -> frozenset[str]:
+    try:
+        return frozenset(names or ())
+    except Unreadable:
+        return INVALID  # type: ignore[no-any-return]
 
 
 def _way(config: Config, route: ApiRoute, upstreams: Mapping[str, Cluster], tunnels: set[Tunnel]) -> Way:

@@ -84,16 +84,23 @@ def _check_ca(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
 
 
 def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
-    chain = _certificates(certificate)
-    if isinstance(chain, str):
-        yield Fault((*path, "certificate"), chain)
-    else:
-        yield from max((list(_check_dates(link, (*path, "certificate"), now)) for link in chain), key=_gravity)
+    yield from readable(_check_chain(certificate, (*path, "certificate"), now))
     key = _key(private_key)
     if isinstance(key, str):
         yield Fault((*path, "private_key"), key)
-    elif not isinstance(chain, str) and chain[0].public_key() != key.public_key():
+        return
+    chain = _certificates(certificate)
+    if not isinstance(chain, str) and chain[0].public_key() != key.public_key():
         yield Fault((*path, "private_key"), "this is not the private key of the certificate")
+
+
+def _check_chain(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
+    """Each certificate has to be valid."""
+    chain = _certificates(file)
+    if isinstance(chain, str):
+        yield Fault(path, chain)
+    else:
+        yield from max((list(_check_dates(link, path, now)) for link in chain), key=_gravity)
 
 
 def _check_dates(certificate: x509.Certificate, path: KeyPath, now: datetime) -> Iterator[Fault]:

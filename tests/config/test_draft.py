@@ -132,6 +132,24 @@ BACKUP = "{servers: {url: http://127.0.0.1:1, backup: true}}"
             {"api__upstreams__a": SOUND, "api__routes": f"[{{prefix: {NONE}, upstream: a}}, {{prefix: /alipayplus/x, upstream: a}}]"},
             ["api.routes[0].prefix", "api.routes[1].prefix"],
         ),
+        (
+            {
+                "api__upstreams__a": SOUND,
+                "api__routes": f"[{{prefix: /a;b, upstream: {NONE}, methods: [CONNECT]}}, {{prefix: /a//b, upstream: a, host: {NONE}}}]",
+            },
+            ["api.routes[0].prefix", "api.routes[0].upstream", "api.routes[0].methods", "api.routes[1].prefix", "api.routes[1].host"],
+        ),
+        (
+            {
+                "api__upstreams__a": SOUND,
+                "api__routes": f"[{{prefix: {NONE}, upstream: a, methods: [CONNECT], host: A}}]",
+            },
+            ["api.routes[0].prefix", "api.routes[0].methods", "api.routes[0].host"],
+        ),
+        (
+            {"server__tls__certificate": NONE, "server__tls__private_key": "tls/none.pem"},
+            ["server.tls.certificate", "server.tls.private_key"],
+        ),
     ],
 )
 def test_E1_what_could_not_be_read_hides_no_fault_elsewhere(files: Files, changes: dict[str, str], found: list[str]) -> None:
