@@ -172,6 +172,8 @@ async def test_A9_a_client_that_takes_nothing_is_noticed_over_tls_too(
     await rig.until(lambda: rig.acceptor.open == 0)
     await rig.until(lambda: not rig.front.in_flight)
     assert [line["reason"] for line in rig.lines.lines] == ["slow_reader"]
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(plain.reader.read(), 10)
     plain.close()
 
 
