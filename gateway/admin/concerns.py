@@ -106,7 +106,7 @@ def _workers(status: ServiceStatus) -> Iterator[Concern]:
     if status.ready and serving < status.slots:
         yield _warn("workers", f"{serving} of {status.slots} workers serve")
     if status.traffic.restarts:
-        yield _warn("workers", "Workers ended and were replaced in the last 10 minutes")
+        yield _warn("workers", "Workers died or hung in the last 10 minutes")
 
 
 def _reload(status: ServiceStatus) -> Iterator[Concern]:

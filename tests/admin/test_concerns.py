@@ -40,7 +40,7 @@ WARN: list[tuple[dict[str, Any], str, str]] = [
         "half or more of the requests to 10.0.0.5:8082 fail",
     ),
     ({"traffic": traffic(log_lines_dropped=1)}, "traffic", "Log lines were lost"),
-    ({"traffic": traffic(restarts=1)}, "workers", "were replaced"),
+    ({"traffic": traffic(restarts=1)}, "workers", "died or hung"),
     ({"pools": (pool(endpoint(state="ejected", out=1)),)}, "pools", "is ejected in 1 of 2 workers"),
     ({"pools": (pool(endpoint(state="unhealthy", out=2)),)}, "pools", "10.0.0.5:8082 is unhealthy"),
     ({"pools": (pool(waiting=3),)}, "pools", "wait for a place"),
