@@ -89,7 +89,7 @@ class Member:
 
     @property
     def broke_off(self) -> bool:
-        """Whether it has served, and has not come to its end by itself nor by us: what it had in flight is lost."""
+        """Whether it has served, and has not come to its end by itself, nor by us but where it hung: what it had in flight is lost."""
         return self.ready.is_set() and self._code != 0 and not self._is_killed
 
     def drain(self, *, is_final: bool, last: list[int]) -> None:
@@ -115,7 +115,7 @@ class Member:
         self._silent += 1
         self.is_hung = self._silent > SILENT_TICKS
         if self.is_hung:
-            self.kill()
+            self._child.kill()
         return self.is_hung
 
     def ask(self) -> asyncio.Future[None]:

@@ -252,6 +252,18 @@ async def test_F2_a_worker_that_says_nothing_any_more_is_killed_after_so_many_ti
     assert [entry["reason"] for entry in stage.said("a worker has ended")] == ["it hung"]
 
 
+async def test_F2_a_worker_that_hangs_while_it_finishes_is_told_of_and_counted(stage: Stage) -> None:
+    generation = stage.generation(STUBBORN)
+    await generation.start(stage.listeners, stage.tasks)
+    draining = asyncio.create_task(generation.drain())
+    await generation.closed()
+    for _ in range(SILENT_TICKS + 1):
+        generation.watch()
+    await draining
+    assert [entry["reason"] for entry in stage.said("a worker has ended before it had finished")] == ["it hung"] * 2
+    assert snapshot.value(snapshot.take(stage.metrics.registry), "gateway_worker_restarts_total") == 2
+
+
 async def test_F2_a_worker_that_does_not_end_is_killed_when_its_time_is_over(stage: Stage) -> None:
     generation = stage.generation(STUBBORN, overtime=0.1)
     await generation.start(stage.listeners, stage.tasks)
