@@ -124,6 +124,7 @@ class Channel(asyncio.Protocol):
         self._on_lost = on_lost
         self._held = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._is_over = False
 
     @property
     def is_blocked(self) -> bool:
@@ -131,14 +132,15 @@ class Channel(asyncio.Protocol):
         return self._transport is None or self._transport.get_write_buffer_size() > 0
 
     def send(self, message: Message) -> None:
-        """Send a message; nothing happens when the other side has ended."""
-        if self._transport is not None and not self._transport.is_closing():
+        """Send a message; nothing happens when the other side has ended, or nothing more is to be sent."""
+        if self._transport is not None and not self._is_over and not self._transport.is_closing():
             self._transport.write(encode(message))
 
-    def close(self) -> None:
-        """Close this side when all has been sent."""
-        if self._transport is not None:
-            self._transport.close()
+    def finish(self) -> None:
+        """Send no more, and let the other side close when it has heard all: where it cannot send, it reads no more either."""
+        self._is_over = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""

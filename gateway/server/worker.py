@@ -140,7 +140,7 @@ class Worker:
     async def take_leave(self) -> None:
         """Report for the last time, and wait until the supervisor has taken it."""
         self.report()
-        self.channel.close()
+        self.channel.finish()
         await first(self._orphaned.wait(), timeout=_FAREWELL)
 
     def _close(self, acceptor: Acceptor, order: Drain | End) -> None:

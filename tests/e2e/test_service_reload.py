@@ -48,18 +48,26 @@ def prepared(path: Path, **sections: Any) -> Path:
     return beside
 
 
+async def scrape(gateway: Process) -> None:
+    """Ask for the metrics again and again, also while workers say for the last time what they have counted."""
+    while True:
+        await metrics(gateway)
+
+
 async def test_20_reloads_in_a_row_under_load_lose_nothing_and_no_counter_goes_back(start: Any) -> None:
     sim = await start.simulator()
     echo(sim)
     gateway = await start(sim)
     before: dict[Any, float] = {}
     async with Load(gateway.port, clients=4, pause=0.04) as load:
+        scraping = asyncio.create_task(scrape(gateway))
         for _ in range(20):
             await reload(gateway)
             after = counters(await metrics(gateway))
             assert backwards(before, after) == {}
             before = after
         await load.more(20)
+        scraping.cancel()
     assert load.failures == []
     assert sim.alipayplus.count == load.answered
     await until_counted(gateway, "gateway_requests_total", load.answered)  # what is told may be 0.2 s old

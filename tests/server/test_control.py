@@ -96,11 +96,31 @@ async def test_messages_of_any_size_arrive_in_order_over_the_loop() -> None:
     for message in messages:
         one.send(message)
     assert one.is_blocked
-    one.close()
+    one.finish()
     await asyncio.wait_for(ended.wait(), 10)
     assert came == messages
     one.send(Ask(2))  # nobody is there: nothing happens
     other.send(Ask(2))
+
+
+async def test_who_has_said_all_may_still_be_asked_until_the_other_side_has_heard_it() -> None:
+    ours, theirs = pair()
+    came, ended = list[Message](), asyncio.Event()
+    ours.setblocking(False)
+    channel = Channel(came.append, ended.set)
+    await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
+    channel.send(Totals(0, b"the last"))
+    channel.finish()
+    await asyncio.sleep(0.01)
+    theirs.sendall(encode(Ask(1)))  # would fail if the channel were closed, and with it what has not been read yet
+    assert receive(theirs) == Totals(0, b"the last")
+    assert receive(theirs) is None
+    assert not ended.is_set()
+    theirs.close()
+    async with asyncio.timeout(10):
+        await ended.wait()
+    assert came == [Ask(1)]
+    channel.send(Totals(1, b"too late"))  # nothing happens
 
 
 async def test_a_message_in_pieces_is_put_together() -> None:
