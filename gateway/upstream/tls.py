@@ -53,7 +53,7 @@ def check(tls: Tls, path: KeyPath, *, now: datetime | None = None) -> Iterator[F
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if (ca := tls.ca) is not None:
         place = (*path, "ca")
-        yield from readable(_check_use(_check_ca(ca, place, now), place, lambda: context.load_verify_locations(ca)))
+        yield from readable(_check_use(_check_certificates(ca, place, now, every=False), place, lambda: context.load_verify_locations(ca)))
     if (certificate := tls.certificate) is not None and (key := tls.private_key) is not None:
         found = _check_pair(certificate, key, path, now)
         yield from _check_use(found, (*path, "certificate"), lambda: context.load_cert_chain(certificate, key, password=""))
@@ -74,17 +74,18 @@ def _check_use(faults: Iterator[Fault], path: KeyPath, load: Callable[[], None])
         yield Fault(path, f"OpenSSL takes it not: {reason or 'malformed'}")
 
 
-def _check_ca(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
-    """One valid certificate is enough: bundles hold old ones too."""
-    bundle = _certificates(file)
-    if isinstance(bundle, str):
-        yield Fault(path, bundle)
+def _check_certificates(file: Path, path: KeyPath, now: datetime, *, every: bool) -> Iterator[Fault]:
+    """Demand that every certificate of a file is valid, or one at least: bundles of authorities hold old ones too."""
+    found = _certificates(file)
+    if isinstance(found, str):
+        yield Fault(path, found)
     else:
-        yield from min((list(_check_dates(certificate, path, now)) for certificate in bundle), key=_gravity)
+        judged = max if every else min
+        yield from judged((list(_check_dates(certificate, path, now)) for certificate in found), key=_gravity)
 
 
 def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
-    yield from readable(_check_chain(certificate, (*path, "certificate"), now))
+    yield from readable(_check_certificates(certificate, (*path, "certificate"), now, every=True))
     key = _key(private_key)
     if isinstance(key, str):
         yield Fault((*path, "private_key"), key)
@@ -92,15 +93,6 @@ def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: dateti
     chain = _certificates(certificate)
     if not isinstance(chain, str) and chain[0].public_key() != key.public_key():
         yield Fault((*path, "private_key"), "this is not the private key of the certificate")
-
-
-def _check_chain(file: Path, path: KeyPath, now: datetime) -> Iterator[Fault]:
-    """Each certificate has to be valid."""
-    chain = _certificates(file)
-    if isinstance(chain, str):
-        yield Fault(path, chain)
-    else:
-        yield from max((list(_check_dates(link, path, now)) for link in chain), key=_gravity)
 
 
 def _check_dates(certificate: x509.Certificate, path: KeyPath, now: datetime) -> Iterator[Fault]:
