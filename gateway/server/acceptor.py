@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from os import urandom
 from typing import Final, Protocol
 
@@ -25,6 +26,7 @@ from gateway.server.admission import Admission
 from gateway.server.descriptors import Reserve, descriptor_limit
 from gateway.server.early_refusals import EarlyRefusals
 from gateway.server.sockets import BACKLOG
+from gateway.server.standing import StandingQueue, has_crowd, refuse, waited
 
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
@@ -60,7 +62,7 @@ class Acceptor:
 
     `open` is how many it holds, with those that are being opened, or wait for that; `refusal` gives what a client gets for whose connection
     there is no descriptor, which is so above the limit if that `is_short` for want of them. Every connection of `edge` must come from here.
-    Those with TLS are always taken few by few: each takes as long as a request.
+    Those with TLS are always taken few by few, as each takes as long as a request; who has waited too long for that is refused.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Acceptor:
         self._again = again
         self._reserve = Reserve()
         self._early = EarlyRefusals(edge, self._open, self._go_on)
+        self._queues = {sock: StandingQueue(partial(has_crowd, sock), log) for sock in sockets}
         self._ended = 0  # connections with one request at most, since some were taken last
         self._opened_lately = self._ended_lately = 0.0
         self._opening: set[asyncio.Task[bool]] = set()
@@ -153,7 +156,7 @@ class Acceptor:
         elif self.open >= self._limit:
             self._full()
         elif self._admission.has_tls:
-            self._accept_some(sock, BATCH, self._open)
+            self._accept_in_time(sock)
         else:
             ended, self._ended = self._ended, 0
             self._opened_lately *= _FADES
@@ -168,6 +171,21 @@ class Acceptor:
         for _ in range(min(count, self._limit - self.open)):
             if not self._accept_one(sock, take):
                 return
+
+    def _accept_in_time(self, sock: socket.socket) -> None:
+        """Accept few connections, and refuse those before and between them that have waited too long: that costs little."""
+        queue, left = self._queues[sock], BATCH
+
+        def take(connection: socket.socket, peer: str) -> bool:
+            nonlocal left
+            if queue.refuses(waited(connection)):
+                refuse(connection)
+                self._edge.metrics.rejected("overload").inc()
+                return True
+            left -= 1
+            return self._open(connection, peer) and left > 0
+
+        self._accept_some(sock, MOST, take)
 
     def _accept_refusing(self) -> None:
         """Accept all that waits, unless too much of the time goes into refusing what cannot begin, and look again in a moment."""

@@ -27,6 +27,7 @@ REJECT_REASONS: Final = (
     "body_timeout",
     "slow_reader",
     "connections",
+    "overload",
     "tls",
     "proxy_protocol",
 )

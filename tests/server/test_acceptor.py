@@ -5,7 +5,7 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,8 @@ import pytest
 
 from gateway.config import Limits, Server
 from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor, acceptor
+from gateway.server.standing import REFUSAL as REFUSED
+from gateway.server.standing import StandingQueue
 from tests.server.rig import LAST_REQUEST, REFUSAL, REQUEST, Client, Rig, StartRig, listening
 
 
@@ -173,13 +175,14 @@ async def test_clients_that_connect_for_each_request_are_taken_as_fast_as_they_l
     rig.acceptor.stop()
     clients = [socket.create_connection(("127.0.0.1", rig.port)) for _ in range(300)]
     turns: list[int] = []
-    accept_some = Acceptor._accept_some
+    accept = Acceptor._accept
 
-    def noted(self: Acceptor, sock: socket.socket, count: int, take: Callable[[socket.socket, str], bool]) -> None:
-        turns.append(count)
-        accept_some(self, sock, count, take)
+    def noted(self: Acceptor, sock: socket.socket) -> None:
+        before = self.open
+        accept(self, sock)
+        turns.append(self.open - before)
 
-    monkeypatch.setattr(Acceptor, "_accept_some", noted)
+    monkeypatch.setattr(Acceptor, "_accept", noted)
     rig.acceptor.start()
     await rig.until(lambda: len(admits.admitted) == 300)
     assert turns[0] == BATCH
@@ -191,6 +194,51 @@ async def test_clients_that_connect_for_each_request_are_taken_as_fast_as_they_l
         for sock in admits.admitted:
             sock.close()
             rig.acceptor._give_back()
+
+
+class Script(StandingQueue):
+    """Refuses connections by turns, beginning with the first ones."""
+
+    def __init__(self, *refused: int) -> None:
+        self._script = [number % 2 == 0 for number, count in enumerate(refused) for _ in range(count)]
+
+    def refuses(self, waited: float) -> bool:
+        assert 0 <= waited < 10
+        return bool(self._script) and self._script.pop(0)
+
+
+async def test_with_tls_who_has_waited_too_long_is_refused_beside_the_few_that_are_taken(
+    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admits = Admits(keeps=False, has_tls=True)
+    rig = await start_rig(admission=admits)
+    rig.acceptor.stop()
+    rig.acceptor._queues = {rig.sockets[0]: Script(20, 3, 7)}
+    clients = [await rig.connect() for _ in range(40)]
+    turns: list[tuple[int, float]] = []
+    accept = Acceptor._accept
+
+    def noted(self: Acceptor, sock: socket.socket) -> None:
+        accept(self, sock)
+        turns.append((self.open, rig.rejected("overload")))
+
+    monkeypatch.setattr(Acceptor, "_accept", noted)
+    rig.acceptor.start()
+    told = [await client.rest() for client in clients]
+    assert told == [REFUSED] * 20 + [b""] * 3 + [REFUSED] * 7 + [b""] * 10
+    assert turns[0] == (BATCH, 27)
+    assert len(admits.admitted) == 13
+    assert rig.rejected("overload") == 27
+    for client in clients:
+        client.close()
+
+
+async def test_without_tls_nobody_is_asked_how_long_it_has_waited(start_rig: StartRig) -> None:
+    rig = await start_rig()
+    rig.acceptor._queues = {rig.sockets[0]: Script(1)}
+    client = await rig.connect()
+    await client.ask()
+    client.close()
 
 
 @contextmanager
