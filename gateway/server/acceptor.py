@@ -97,6 +97,7 @@ class Acceptor:
         self._taken = 0
         self._is_started = False
         self._is_accepting = False
+        self._accepts_since = 0.0
         edge.on_closed = self._note_closed
 
     @property
@@ -140,7 +141,7 @@ class Acceptor:
 
     def _listen(self) -> None:
         self._stop_question()
-        self._is_accepting = True
+        self._is_accepting, self._accepts_since = True, self._loop.time()
         for sock in self._sockets:
             self._loop.add_reader(sock, self._accept, sock)
 
@@ -173,12 +174,15 @@ class Acceptor:
                 return
 
     def _accept_in_time(self, sock: socket.socket) -> None:
-        """Accept few connections, and refuse those before and between them that have waited too long: that costs little."""
-        queue, left = self._queues[sock], BATCH
+        """Accept few connections, and refuse those before and between them that have waited too long: that costs little.
+
+        Who waited because there were too many connections has not: that is no overload.
+        """
+        queue, left, accepts_for = self._queues[sock], BATCH, self._loop.time() - self._accepts_since
 
         def take(connection: socket.socket, peer: str) -> bool:
             nonlocal left
-            if queue.refuses(waited(connection)):
+            if queue.refuses(min(waited(connection), accepts_for)):
                 refuse(connection)
                 self._edge.metrics.rejected("overload").inc()
                 return True

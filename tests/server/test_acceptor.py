@@ -201,9 +201,10 @@ class Script(StandingQueue):
 
     def __init__(self, *refused: int) -> None:
         self._script = [number % 2 == 0 for number, count in enumerate(refused) for _ in range(count)]
+        self.waited: list[float] = []
 
     def refuses(self, waited: float) -> bool:
-        assert 0 <= waited < 10
+        self.waited.append(waited)
         return bool(self._script) and self._script.pop(0)
 
 
@@ -213,7 +214,7 @@ async def test_with_tls_who_has_waited_too_long_is_refused_beside_the_few_that_a
     admits = Admits(keeps=False, has_tls=True)
     rig = await start_rig(admission=admits)
     rig.acceptor.stop()
-    rig.acceptor._queues = {rig.sockets[0]: Script(20, 3, 7)}
+    rig.acceptor._queues = {rig.sockets[0]: (queue := Script(20, 3, 7))}
     clients = [await rig.connect() for _ in range(40)]
     turns: list[tuple[int, float]] = []
     accept = Acceptor._accept
@@ -227,10 +228,29 @@ async def test_with_tls_who_has_waited_too_long_is_refused_beside_the_few_that_a
     told = [await client.rest() for client in clients]
     assert told == [REFUSED] * 20 + [b""] * 3 + [REFUSED] * 7 + [b""] * 10
     assert turns[0] == (BATCH, 27)
+    assert 0 <= min(queue.waited) <= max(queue.waited) < 10
     assert len(admits.admitted) == 13
     assert rig.rejected("overload") == 27
     for client in clients:
         client.close()
+
+
+async def test_who_waited_because_there_were_too_many_has_not_waited_for_a_handshake(start_rig: StartRig) -> None:
+    admits = Admits(keeps=True, has_tls=True)
+    rig = await start_rig(connections=1, again=0.2, admission=admits)
+    rig.acceptor._queues = {rig.sockets[0]: (queue := Script())}
+    first = await rig.connect()
+    await rig.until(lambda: rig.acceptor.open == 1)
+    second = await rig.connect()
+    await rig.until(lambda: rig.rejected("connections") == 2)
+    rig.acceptor._give_back()
+    await rig.until(lambda: len(queue.waited) == 2)
+    rig.acceptor._give_back()
+    first.close()
+    second.close()
+    for sock in admits.admitted:
+        sock.close()
+    assert queue.waited[1] < 0.2
 
 
 async def test_without_tls_nobody_is_asked_how_long_it_has_waited(start_rig: StartRig) -> None:
