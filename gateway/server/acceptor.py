@@ -86,7 +86,7 @@ class Acceptor:
         self._refusal = refusal
         self._again = again
         self._reserve = Reserve()
-        self._early = EarlyRefusals(edge, self._open, self._go_on)
+        self._early = EarlyRefusals(edge, self._open, admission.sends_header, self._go_on)
         self._queues = {sock: StandingQueue(partial(has_crowd, sock), log) for sock in sockets}
         self._ended = 0  # connections with one request at most, since some were taken last
         self._opened_lately = self._ended_lately = 0.0
@@ -203,7 +203,7 @@ class Acceptor:
                 self._timer = self._loop.call_later(TOGETHER, self._ask_again)
 
     def _ask(self, sock: socket.socket, peer: str) -> bool:
-        return self._open(sock, peer) if self._admission.sends_header(peer) else self._early.ask(sock, peer, self._loop.time())
+        return self._early.ask(sock, peer, self._loop.time())
 
     def _ask_again(self) -> None:
         self._stop_timer()

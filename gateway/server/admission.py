@@ -42,10 +42,10 @@ class Admission:
     async def admit(self, sock: socket.socket, peer: str, first: bytes) -> bool:
         """Give a non-blocking connection to the edge server, or close it and return False. `peer` is its address, empty on a unix socket.
 
-        PROXY header and TLS handshake have `timeout` seconds each. Where there is neither, `first` is what has been read of HTTP already.
+        PROXY header and TLS handshake have `timeout` seconds each. `first` is what has been read already, nothing where there is TLS.
         """
         try:
-            client = await self._client(sock, peer)
+            client, first = await self._client(sock, peer, first)
         except OSError:  # the client has left, or was refused
             sock.close()
             return False
@@ -54,12 +54,15 @@ class Admission:
             raise
         return await self._open(sock, partial(self._edge.receiver, client, first), client or peer)
 
-    async def _client(self, sock: socket.socket, peer: str) -> str | None:
-        """Return the client's address by the PROXY header; None if there is none, and where it is the peer itself."""
+    async def _client(self, sock: socket.socket, peer: str, first: bytes) -> tuple[str | None, bytes]:
+        """Return the client's address by the PROXY header, and what has been read behind that.
+
+        The address is None if there is no header, and where it is the peer itself.
+        """
         if not self.sends_header(peer):
-            return None
+            return None, first
         try:
-            return await client_behind(sock, self._timeout)
+            return await client_behind(sock, first, self._timeout)
         except (HeaderInvalid, TimeoutError) as error:
             self._refuse("proxy_protocol", "no PROXY header" if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
             raise ConnectionRefusedError from error
@@ -85,31 +88,38 @@ class Admission:
         self._log.info("connection refused", reason=reason, why=why, client=client)
 
 
-async def client_behind(sock: socket.socket, timeout: float) -> str | None:
-    """Read a PROXY header, and nothing of what follows it, from a non-blocking socket; return the client's address if it names one.
+async def client_behind(sock: socket.socket, first: bytes, timeout: float) -> tuple[str | None, bytes]:
+    """Read a PROXY header from a non-blocking socket of which `first` has been read; nothing of what follows the header is read.
 
-    Raises HeaderInvalid, TimeoutError when it is not whole after so many seconds, and ConnectionResetError for a connection that ends
-    before its first byte, as those of health checks do.
+    Return the client's address if it names one, and what of `first` stands behind it. Raises HeaderInvalid, TimeoutError when it is not
+    whole after so many seconds, and ConnectionResetError for a connection that ends before its first byte, as those of health checks do.
     """
     deadline = asyncio.get_running_loop().time() + timeout
-    data = b""
-    while True:
-        with suppress(TimeoutError):  # of a loop that is late: what has come is read all the same
-            async with asyncio.timeout_at(deadline):
-                await _readable(sock)
-        try:
-            came = sock.recv(V2_MAX, socket.MSG_PEEK)
-        except BlockingIOError:
-            raise TimeoutError from None
+    data = first
+    header = parse(data)
+    while header is None:
+        came = await _peek(sock, deadline)
         if not came and not data:
             raise ConnectionResetError
         if not came:
             raise HeaderInvalid
         header = parse(data + came)
         sock.recv(len(came) if header is None else header.size - len(data))
-        if header is not None:
-            return header.client
         data += came
+    return header.client, first[header.size :]
+
+
+async def _peek(sock: socket.socket, deadline: float) -> bytes:
+    """Return what can be read from a socket, and leave it there. Raises TimeoutError when nothing has come by then."""
+    with suppress(BlockingIOError):
+        return sock.recv(V2_MAX, socket.MSG_PEEK)
+    with suppress(TimeoutError):  # of a loop that is late: what has come is read all the same
+        async with asyncio.timeout_at(deadline):
+            await _readable(sock)
+    try:
+        return sock.recv(V2_MAX, socket.MSG_PEEK)
+    except BlockingIOError:
+        raise TimeoutError from None
 
 
 async def _readable(sock: socket.socket) -> None:

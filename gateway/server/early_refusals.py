@@ -1,9 +1,9 @@
 """Refusals before a connection is opened for a request: all that is done for one, only to close it, would cost as much as the work refused.
 
 Clients that connect for each request send it with the connection; so do those of which many others have connections already, as a proxy
-that keeps a few. While work is refused, what has come of them is read before anything else, and their connection ends with the refusal.
-A proxy that is busy connects a good while before it sends; so those that bring nothing are opened only when they still have not after a
-second.
+that keeps a few. While work is refused, what has come of them is read before anything else, a balancer's PROXY header too, and their
+connection ends with the refusal. A proxy that is busy connects a good while before it sends; so those that bring nothing are opened only
+when they still have not after a second.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from gateway.edge.connection import UNIX
 from gateway.edge.forwarded import unmapped
 from gateway.edge.receiver import READ
 from gateway.edge.server import EdgeServer, Refusal
+from gateway.server.proxy_protocol import HeaderInvalid, parse
 
 SILENT: Final = 1.0
 """Seconds after which a connection is opened on which nothing has come."""
@@ -36,37 +37,44 @@ class Newcomer(Struct, eq=False, gc=False):
 class EarlyRefusals:
     """Refuses what new connections bring, together: `ask` for each of them, then `send`.
 
-    `admit` opens a connection, of which these bytes have been read. `waiting` is how many have brought nothing yet, and `on_fewer` is
-    called when some of these may have ended. All belongs to one loop, which runs.
+    `admit` opens a connection, of which these bytes have been read. `sends_header` tells whether those of a peer begin with a PROXY header.
+    `waiting` is how many have brought no request yet, and `on_fewer` is called when some of these may have ended. All belongs to one loop,
+    which runs.
     """
 
-    def __init__(self, edge: EdgeServer, admit: Admit, on_fewer: Callable[[], None]) -> None:
+    def __init__(self, edge: EdgeServer, admit: Admit, sends_header: Callable[[str], bool], on_fewer: Callable[[], None]) -> None:
         self._edge = edge
         self._admit = admit
+        self._sends_header = sends_header
         self._on_fewer = on_fewer
         self._refused: list[tuple[socket.socket, Refusal]] = []
-        self._silent: dict[socket.socket, tuple[str, float]] = {}  # whose each is, and when it came, in that order
+        self._silent: dict[socket.socket, _Silent] = {}  # in the order in which they came
         self._timer: asyncio.TimerHandle | None = None  # for the first of these
 
     @property
     def waiting(self) -> int:
-        """How many connections have brought nothing yet."""
+        """How many connections have brought no request yet."""
         return len(self._silent)
 
-    def ask(self, sock: socket.socket, peer: str, now: float) -> bool:
+    def ask(self, sock: socket.socket, peer: str, now: float, first: bytes = b"") -> bool:
         """Read what has come on a new connection and have it refused, or admit it. `peer` is its address, empty on a unix socket.
 
-        Return whether more may be refused now, without too much of the time going into that.
+        `first` is what has been read before. Return whether more may be refused now, without too much of the time going into that.
         """
         try:
-            data = sock.recv(READ)
+            came = sock.recv(READ)
         except BlockingIOError:
-            self._wait_for(sock, peer, now)
+            self._wait_for(sock, _Silent(peer, first, now))
             return True
         except OSError:  # the client has left, which is found out again
-            data = b""
+            came = b""
+        data = first + came
         try:
-            refusal = self._edge.refuse(Newcomer(unmapped(peer) if peer else UNIX, now), data) if data else None
+            begun = self._begun(peer, data) if came else None
+            if begun is not None and not begun[1]:
+                self._wait_for(sock, _Silent(peer, data, now))
+                return True
+            refusal = self._edge.refuse(Newcomer(begun[0], now), begun[1]) if begun is not None else None
         except Exception as error:  # noqa: BLE001  a failure of our own ends this connection; the others go on
             asyncio.get_running_loop().call_exception_handler({"message": "reading a request failed", "exception": error, "socket": sock})
             sock.close()
@@ -76,6 +84,17 @@ class EarlyRefusals:
             return True
         self._refused.append((sock, refusal))
         return not refusal.held
+
+    def _begun(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
+        """Return who has sent this, and what of a request there is; None where a PROXY header has to come, and is not whole yet or none."""
+        own = unmapped(peer) if peer else UNIX
+        if not self._sends_header(peer):
+            return own, data
+        try:
+            header = parse(data)
+        except HeaderInvalid:
+            return None
+        return None if header is None else (header.client or own, data[header.size :])
 
     def send(self) -> None:
         """Send the answers: what wakes up one client after the other costs less when nothing else is done between."""
@@ -90,31 +109,34 @@ class EarlyRefusals:
             self._edge.recorder.record(*[refusal.exchange for _, refusal in refused])
 
     def admit_waiting(self) -> None:
-        """Admit all that have brought nothing yet."""
+        """Admit all that have brought no request yet."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for sock in tuple(self._silent):
-            self._admit(sock, self._take(sock), b"")
+            self._admit_silent(sock)
 
-    def _wait_for(self, sock: socket.socket, peer: str, now: float) -> None:
+    def _wait_for(self, sock: socket.socket, silent: "_Silent") -> None:
         loop = asyncio.get_running_loop()
         if self._timer is None:
             self._timer = loop.call_later(SILENT, self._look)
-        self._silent[sock] = peer, now
+        self._silent[sock] = silent
         loop.add_reader(sock, self._heard, sock)
 
-    def _take(self, sock: socket.socket) -> str:
-        """Wait for this one no more, and return whose it is."""
+    def _take(self, sock: socket.socket) -> "_Silent":
+        """Wait for this one no more, and return what is known of it."""
         asyncio.get_running_loop().remove_reader(sock)
-        peer, _ = self._silent.pop(sock)
-        return peer
+        return self._silent.pop(sock)
+
+    def _admit_silent(self, sock: socket.socket) -> None:
+        silent = self._take(sock)
+        self._admit(sock, silent.peer, silent.first)
 
     def _heard(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        loop, silent = asyncio.get_running_loop(), self._take(sock)
         if not self._refused:
             loop.call_soon(self._answer)
-        self.ask(sock, self._take(sock), loop.time())
+        self.ask(sock, silent.peer, loop.time(), silent.first)
 
     def _answer(self) -> None:
         self.send()
@@ -124,8 +146,16 @@ class EarlyRefusals:
         """Admit those that have been silent for long."""
         self._timer = None
         loop = asyncio.get_running_loop()
-        for sock, (_, came) in tuple(self._silent.items()):
-            if loop.time() < came + SILENT:
-                self._timer = loop.call_at(came + SILENT, self._look)
+        for sock, silent in tuple(self._silent.items()):
+            if loop.time() < silent.came + SILENT:
+                self._timer = loop.call_at(silent.came + SILENT, self._look)
                 return
-            self._admit(sock, self._take(sock), b"")
+            self._admit_silent(sock)
+
+
+class _Silent(Struct, frozen=True, eq=False, gc=False):
+    """Who has brought no request yet: its peer, what has been read of it (a PROXY header, or nothing), and when that was."""
+
+    peer: str
+    first: bytes
+    came: float

@@ -22,6 +22,7 @@ from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
 from gateway.server.early_refusals import EarlyRefusals
 from tests.server.rig import PATH, Rig, StartRig, listening, tell
+from tests.server.test_admission import HERE, V1_HEADER, V2_HEADER, V2_LOCAL
 from tests.upstream.certificates import Authority, Pair
 
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
@@ -357,7 +358,7 @@ async def test_who_has_left_is_counted_all_the_same(begin: StartRig, shedder: Sh
 
 async def test_who_leaves_before_the_refusal_is_sent_has_not_got_it(begin: StartRig) -> None:
     rig = await begin()
-    early = EarlyRefusals(rig.edge, lambda *_: None, lambda: None)
+    early = EarlyRefusals(rig.edge, lambda *_: None, lambda _: False, lambda: None)
     ours, theirs = socket.socketpair()
     theirs.send(LAST)
     early.ask(ours, "192.0.2.1", 0.0)
@@ -438,25 +439,89 @@ async def test_no_more_is_opened_than_may_be(begin: StartRig, shedder: Shedding)
     third.close()
 
 
-async def test_nothing_is_read_before_tls_or_a_proxy_header(
+async def test_nothing_is_read_before_tls(
     begin: StartRig, shedder: Shedding, server_pair: Pair, authority: Authority, opened: list[Connection]
 ) -> None:
     context = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
-    secure = await begin(tls=context)
-    client = await secure.connect(tls=ssl.create_default_context(cafile=authority.ca))
-    client.writer.write(LAST)
-    assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
-    client.close()
-    named = await begin(proxies=["127.0.0.0/8"])
-    [sock] = await send(named, b"PROXY TCP4 192.0.2.7 203.0.113.1 56324 443\r\n" + LAST)
-    assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
-    assert [line["client"] for line in named.lines.lines] == ["192.0.2.7"]
+    for settings, header in ({}, b""), ({"proxies": HERE}, V1_HEADER):
+        rig = await begin(tls=context, **settings)
+        client = await rig.connect()
+        client.writer.write(header)
+        await client.writer.start_tls(ssl.create_default_context(cafile=authority.ca), server_hostname="localhost")
+        client.writer.write(LAST)
+        assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
+        client.close()
     assert not any(shedder.told)
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [(V1_HEADER, "192.0.2.7"), (V2_HEADER, "192.0.2.7"), (V2_LOCAL, "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1")],
+    ids=["v1", "v2", "local", "unknown"],
+)
+async def test_behind_a_proxy_header_the_client_is_refused_that_it_names(
+    begin: StartRig, shedder: Shedding, opened: list[Connection], header: bytes, client: str
+) -> None:
+    rig = await begin(proxies=HERE)
+    for sock in await send(rig, *[header + LAST] * 20):
+        assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
+    assert (shedder.told, opened) == ([True] * 20, [])
+    assert [line["client"] for line in rig.lines.lines] == [client] * 20
     unnamed = await begin(proxies=["192.0.2.1"])
     [sock] = await send(unnamed, LAST)
     assert (await whole_of(sock)).startswith(b"HTTP/1.1 503 ")
-    assert shedder.told[-1] is True
+    assert (shedder.told, opened) == ([True] * 21, [])
+
+
+async def test_what_may_begin_behind_a_proxy_header_does(begin: StartRig, shedder: Shedding) -> None:
+    rig = await begin(proxies=HERE)
+    shedder.places = 2
+    for sock in await send(rig, V1_HEADER + LAST, V2_HEADER + LAST):
+        assert json.loads((await whole_of(sock)).partition(b"\r\n\r\n")[2])["client"] == "192.0.2.7"
+
+
+@pytest.mark.parametrize("places", [0, 1])
+@pytest.mark.parametrize("size", [1, 20, len(V1_HEADER) - 1, len(V1_HEADER)])
+async def test_who_says_nothing_yet_behind_a_proxy_header_is_known_by_it(
+    begin: StartRig, shedder: Shedding, opened: list[Connection], places: int, size: int
+) -> None:
+    rig = await begin(proxies=HERE)
+    silent, behind = await send(rig, V1_HEADER[:size], V2_HEADER + LAST)
+    assert (await whole_of(behind)).startswith(b"HTTP/1.1 503 ")
+    assert rig.acceptor.open == 1
+    shedder.places = places
+    silent.send(V1_HEADER[size:] + LAST)
+    assert (await whole_of(silent)).startswith(b"HTTP/1.1 200 " if places else b"HTTP/1.1 503 ")
+    assert [line["client"] for line in rig.lines.lines] == ["192.0.2.7"] * 2
+    assert (opened == []) is (places == 0 and size == len(V1_HEADER))
+
+
+async def test_behind_a_proxy_header_who_says_nothing_for_long_is_opened(
+    begin: StartRig, shedder: Shedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.server.early_refusals.SILENT", 0.1)
+    rig = await begin(proxies=HERE)
+    silent, behind = await send(rig, V2_HEADER, V1_HEADER + LAST)
+    assert (await whole_of(behind)).startswith(b"HTTP/1.1 503 ")
+    await rig.until(lambda: rig.edge.open == 1)
+    shedder.places = 1
+    silent.send(LAST)
+    assert json.loads((await whole_of(silent)).partition(b"\r\n\r\n")[2])["client"] == "192.0.2.7"
+
+
+@pytest.mark.parametrize("data", [LAST, b"PROXY TCP4 192.0.2.7\r\n" + LAST, b""], ids=["none", "broken", "gone"])
+async def test_who_must_send_a_proxy_header_and_does_not_is_closed(begin: StartRig, shedder: Shedding, data: bytes) -> None:
+    rig = await begin(proxies=HERE)
+    sock, behind = await send(rig, data, V1_HEADER + LAST)
+    if not data:
+        sock.close()
+    else:
+        assert await whole_of(sock) == b""
+    assert (await whole_of(behind)).startswith(b"HTTP/1.1 503 ")
+    await rig.until(lambda: rig.acceptor.open == 0)
+    assert rig.rejected("proxy_protocol") == bool(data)
+    assert len(rig.lines.lines) == 1
 
 
 async def test_stopping_leaves_what_waits_for_a_moment(begin: StartRig, shedder: Shedding, monkeypatch: pytest.MonkeyPatch) -> None:
