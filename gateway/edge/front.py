@@ -102,7 +102,7 @@ class Front:
         Return the answer to be written, and for how many seconds the client is not to be heard then.
 
         This takes a quarter of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one
-        target, and for requests of the API without a body. The connection goes on; one that a proxy shares among clients is always heard,
+        target, and for requests of the API. The connection goes on; one that a proxy shares among clients is always heard,
         since what comes on it next is somebody else's.
         """
         shedder = self._shedder
@@ -209,13 +209,13 @@ class Front:
         return Arrival(asked, self._route(asked, request.method, exchange, host), caller, trace, self._is_draining)
 
     def _is_of_api(self, request: PlainRequest, exchange: Exchange) -> bool:
-        """Tell whether a request has no body and a route of the API, and learn of it what is logged and counted."""
+        """Tell whether a request has a route of the API, and learn of it what is logged and counted."""
         try:
             asked = target.parse(request.raw_path, method=request.method, host=request.host)
             match = self._route(asked, request.method, exchange, request.host)
         except GatewayError:
             return False
-        return match.route is not None and self._api is not None and not request.size
+        return match.route is not None and self._api is not None
 
     def _route(self, asked: Target, method: str, exchange: Exchange, host: str) -> Match:
         exchange.path = loggable_path(asked.path)

@@ -101,21 +101,24 @@ async def test_a_call_that_is_too_large_is_told_so_rather_than_to_come_again(lat
     client.leave()
 
 
-async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(late: list[bool], gateway: Any, client: Client) -> None:
-    at_once, usual = [await client.ask(request) for request in (api_request(), api_request(*_TWICE))]
+@pytest.mark.parametrize(("method", "body"), [("GET", ""), ("POST", '{"amount": 1}'), ("DELETE", "x" * 20_000)])
+async def test_a_request_for_the_api_is_refused_at_once_as_on_the_usual_way(
+    late: list[bool], gateway: Any, client: Client, method: str, body: str
+) -> None:
+    fields = [f"Content-Length: {len(body)}"] if body else []
+    at_once, usual = [await client.ask(api_request(*fields, *more, method=method, body=body)) for more in ((), _TWICE)]
     assert late == [True, False]
     assert at_once.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert _CHANGING.sub(b"", at_once) == _CHANGING.sub(b"", usual)
-    assert gateway.count("gateway_requests_total", route="/api", method="GET", status="503") == 2
+    assert gateway.count("gateway_requests_total", route="/api", method=method, status="503") == 2
     first, second = gateway.lines()
     assert _lasting(first) == _lasting(second)
-    assert (first["reason"], first["route"], first["path"]) == (LATE, "/api", "/api/balance")
+    assert (first["reason"], first["route"], first["path"], first["bytes_in"]) == (LATE, "/api", "/api/balance", len(body))
 
 
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param(api_request("Content-Length: 2", method="POST", body="{}"), 503, id="body"),
         pytest.param(api_request("Transfer-Encoding: chunked", method="POST", body="0\r\n\r\n"), 503, id="chunks"),
         pytest.param(api_request("Connection: upgrade", "Upgrade: websocket"), 400, id="upgrade"),
         pytest.param(api_request().replace(b"/api", b"/nowhere"), 404, id="no route"),
