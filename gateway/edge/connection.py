@@ -65,7 +65,7 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_queue", "_request", "_stall", "_task",
+        "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_missing", "_queue", "_request", "_stall", "_task",
         "_thrown_away", "_waiter",
         "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
@@ -96,6 +96,7 @@ class Connection(BaseProtocol):
         self._idle_since = 0.0
         self._deadline = Deadline()  # for the next request to begin, or for the rest of its head
         self._come = b""  # what has come for the next request and is put off
+        self._missing = 0  # bytes, of the body of a request that was refused at once
         self._first = first  # what had come before the connection was made
         self._stall = StallWatch(edge.limits.write_idle_timeout, self._stalled)
         self.is_last = False
@@ -110,13 +111,16 @@ class Connection(BaseProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is in flight on the connection, none has come in part, and nothing waits to be read."""
-        return self._awaits_request() and not self._come and not self._has_come()
+        """Whether no request is in flight on the connection, none has come in part or is still sent, and nothing waits to be read."""
+        return self._awaits_request() and not (self._come or self._still_sends()) and not self._has_come()
 
     @property
     def idle_seconds(self) -> float:
         """For how long no request has been in flight, if that is so."""
         return self._loop.time() - self._idle_since
+
+    def _still_sends(self) -> bool:
+        return bool(self._missing) and self._loop.time() < self.heard_at + DISCARD_SECONDS
 
     def _awaits_request(self) -> bool:
         return self._request is None and not self._queue and not self._incoming.head
@@ -284,6 +288,10 @@ class Connection(BaseProtocol):
         """Take what has come. While work is refused, what begins a request is put off, to be read together with that of others."""
         if data:  # else reading goes on after a pause
             self.heard_at = self._loop.time()
+        if self._missing and not self._come:
+            data = self._without_missing(data)
+            if not data:
+                return
         if self._come:
             self._come += data
             self.go_on()
@@ -292,6 +300,12 @@ class Connection(BaseProtocol):
             self._edge.put_off(self)
         else:
             self._read(data)
+
+    def _without_missing(self, data: bytes) -> bytes:
+        """Throw away what was missing of a request that was refused, and return what follows."""
+        size = min(self._missing, len(data))
+        self._missing -= size
+        return data[size:]
 
     def go_on(self) -> None:
         """Read what was put off, if that has not been done, or have it refused unread.
@@ -352,6 +366,7 @@ class Connection(BaseProtocol):
         if refusal is None:
             return False
         self.requests += 1
+        self._missing = refusal.missing
         self._edge.write_soon(transport, refusal)
         if refusal.is_last:
             self._ends = True
@@ -364,6 +379,11 @@ class Connection(BaseProtocol):
         if self.transport is not None:
             self.is_asked = True
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def rest(self, seconds: float) -> None:
+        """Do not hear the client for so many seconds, if any, after the request in hand, unless it has sent more already."""
+        if not self._queue and self._incoming.is_between:
+            self._edge.hold(self, seconds)
 
     def hold(self) -> None:
         """Do not hear the client for now: what it sends waits where it costs nothing."""

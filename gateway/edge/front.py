@@ -24,7 +24,7 @@ from gateway.edge.plain import PlainRequest, plain_request
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
 from gateway.edge.server import Refusal
-from gateway.edge.shedding import LATE, Shedder, Work
+from gateway.edge.shedding import LATE, LATER, Shedder, Work
 from gateway.edge.strictness import END_OF_HEAD, check_framing
 from gateway.edge.target import Target
 from gateway.errors import OVERLOADED, GatewayError
@@ -97,7 +97,9 @@ class Front:
         return sum(self._in_flight.values())
 
     def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
-        """While work is refused, refuse at once what a client has sent, if it is one whole request and nothing else can be said of it.
+        """While work is refused, refuse at once what a client has sent, if it is one request and nothing else can be said of it.
+
+        What is missing of its body, unless that is much, may come behind the answer.
 
         Return the answer to be written, and for how many seconds the client is not to be heard then.
 
@@ -113,7 +115,7 @@ class Front:
         if shedder.passes(work, is_new=sender.is_new):
             return None
         request = plain_request(data, self._header_size)
-        if request is None:
+        if request is None or (request.missing and (request.missing > DISCARD_BYTES or request.is_last or sender.is_new)):
             return None
         exchange = self._recorder.begin(request.method, sender.client, subject=sender.subject, version=request.version)
         exchange.started = sender.heard_at
@@ -128,10 +130,10 @@ class Front:
         shedder.refuse()
         is_last = request.is_last or sender.is_new
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id, close=is_last)
-        exchange.bytes_in = request.size
+        exchange.bytes_in = request.size - request.missing
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
         held = shedder.hold(work) if is_last or not self._is_shared(sender) else 0.0
-        return Refusal(answer, held, is_last, exchange)
+        return Refusal(answer, held, is_last, request.missing, exchange)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request; the answer has been written when this returns."""
@@ -143,6 +145,8 @@ class Front:
             if exchange.failure in _REJECTED:
                 self._metrics.rejected(_REJECTED[exchange.failure]).inc()
             await self._send(request, exchange, answer)
+            if exchange.reason == LATE:
+                self._rest(request, exchange)
         except asyncio.CancelledError:
             exchange.reason = exchange.reason or SHUTDOWN
             raise
@@ -242,6 +246,12 @@ class Front:
         exchange.trace_id, exchange.is_sampled = trace.trace_id, trace.is_sampled
         exchange.parent_id, exchange.tracestate = trace.parent_id, trace.tracestate
         return caller, trace
+
+    def _rest(self, request: Request, exchange: Exchange) -> None:
+        """Do not hear a client for a while that was refused: no more of the time is to go into that than is meant to."""
+        connection = request.connection
+        if self._shedder is not None and not connection.is_last and not self._is_shared(connection):
+            connection.rest(self._shedder.hold("sdk" if exchange.route == SDK.label else "api", LATER))
 
     def _is_shared(self, sender: Sender) -> bool:
         """Tell whether a connection is a proxy's, which sends the requests of many on it."""

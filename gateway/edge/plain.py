@@ -1,8 +1,8 @@
 """Requests as most of them are, read without a parser: whoever refuses them by the thousand looks only at what that needs.
 
-This is the stricter reader: what it takes for a whole request the parser takes for the same one, with the same end. All else is left to
-the parser: what is written unusually, is more or less than one request, asks for anything special, or could be read in two ways (faults
-A1 to A4).
+This is the stricter reader: what it takes for a request the parser takes for the same one, with the same end. All else is left to
+the parser: what is written unusually, is more than one request or less than a head, asks for anything special, or could be read in two
+ways (faults A1 to A4).
 """
 
 import re
@@ -25,13 +25,16 @@ _FIELDS: Final = re.compile(
     rb"|(?!(?:host|content-[a-z]+|transfer-encoding|(?:proxy-)?connection|upgrade|expect|etag|max-forwards|server|sec-websocket-key1):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]+:[\t -~]*\r\n){1,64}\r\n"
 )
+DIGITS: Final = 18
+"""Those of a length that is read here at most: the parser counts up to 2^64."""
 _FIELD: Final = re.compile(rb"\n([^:\r\n]+):([^\r]*)")
 
 
 class PlainRequest(Struct, frozen=True, eq=False, gc=False):
-    """A whole request of HTTP/1.0 or 1.1. Behind it another may follow, unless it `is_last`.
+    """A request of HTTP/1.0 or 1.1. Behind it another may follow, unless it `is_last`.
 
-    `host` and `content_type` are in lower case, the latter empty if there is none; the body has `size` bytes.
+    `host` and `content_type` are in lower case, the latter empty if there is none; the body has `size` bytes, of which so many as `missing`
+    have not come.
     """
 
     method: str
@@ -41,6 +44,7 @@ class PlainRequest(Struct, frozen=True, eq=False, gc=False):
     host: str
     content_type: str
     size: int
+    missing: int
     head: bytes
 
     @property
@@ -50,22 +54,25 @@ class PlainRequest(Struct, frozen=True, eq=False, gc=False):
 
 
 def plain_request(data: bytes, header_size: int) -> PlainRequest | None:
-    """Return the request that `data` is, if it is a plain one, whole, and alone; its head has `header_size` bytes at most."""
+    """Return the request that `data` is, if it is a plain one, alone and with its whole head, of `header_size` bytes at most."""
     line = _LINE.match(data)
     end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
     if line is None or not line.end() < end <= header_size:
         return None
-    head, size = data[:end].lower(), len(data) - end
+    head = data[:end].lower()
     fields = _FIELDS.fullmatch(head, line.end())
     if fields is None or head.count(b"\nhost:") != 1 or head.count(b"\ncontent-length:") > 1:
         return None
     if head.count(b"\ncontent-type:") > 1 or head.count(b"\nuser-agent:") > 1 or head.count(b"\nconnection:") > 1:
         return None
     host, length, content_type, connection = fields.groups(b"")
-    if (length or b"0") != b"%d" % size or content_type.endswith((b" ", b"\t")):
+    size = int(length[:DIGITS] or 0)
+    missing = size - (len(data) - end)
+    if missing < 0 or (length or b"0") != b"%d" % size or content_type.endswith((b" ", b"\t")):
         return None
     method, target, minor = line.groups()
     version, is_last = (HttpVersion11, connection == b"close") if minor == b"1" else (HttpVersion10, connection != b"keep-alive")
     if version is HttpVersion10 and not is_last:
         return None
-    return PlainRequest(method.decode(), target.decode(), version, is_last, host.decode(), content_type.decode(), size, data[:end])
+    whose = (host.decode(), content_type.decode())
+    return PlainRequest(method.decode(), target.decode(), version, is_last, *whose, size, missing, data[:end])

@@ -33,12 +33,14 @@ less each. With four milliseconds no more is done, and all wait longer.
 class Refusal(Struct, frozen=True, eq=False):
     """A request that was refused at once: what its client gets, for how many seconds that is not to be heard then, and the record.
 
-    Where the connection ends with it (`is_last`), it is new clients that are not to be heard for so long.
+    Where the connection ends with it (`is_last`), it is new clients that are not to be heard for so long. So many bytes as `missing` of its
+    body are still to come.
     """
 
     answer: bytes
     held: float
     is_last: bool
+    missing: int
     exchange: Exchange
 
     def note_unsent(self) -> None:

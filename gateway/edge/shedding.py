@@ -74,7 +74,10 @@ _LATELY: Final = exp(-1)  # what is left of work after that time
 Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
 _COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
-_REFUSAL: Final = 0.25  # beside these
+AT_ONCE: Final = 0.25
+"""What a refusal costs beside these that is made without the parser (`gateway.edge.plain`)."""
+LATER: Final = 0.6
+"""The same of one that is made on the usual way."""
 LATEST: Final[dict[Work, float]] = {"sdk": 0.004, "api": 0.003}
 """Seconds that the loop may be late for what there is an ALLOWANCE for: with more all wait longer, and no more is done where others answer
 at once; with less, where they take their time, a fifth of what can be done is not."""
@@ -147,18 +150,19 @@ class Shedder:
         self._grown = 0  # of these, for what has come for requests in hand
         self._in_hand = 0.0  # units of the costs
         self._refused = 0  # in this overload
+        self._refusing = 0.0  # units that it took to refuse, ever
         self._term_began = self._counted_at = 0.0
         self._asked_in_term = self._refused_before = 0
         self._without_crowd = 0  # terms
         self._doubts = 1  # such terms that are to pass before it is tried whether it goes on without refusals
         self._tried_at = -inf  # when that was tried last
-        self._refusals = 0.0  # lately, as the work done
+        self._refusals = 0.0  # units that they took lately, as the work done
         self._busy = 0.0  # seconds of the processor's time which that took
         self._unit = 0.0  # seconds that a unit of the costs takes
         self._spent_before_look = spent()
         self._allowance = 0.0  # seconds of work that may be begun beyond what is always taken
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
-        self._refused_before_turn = self._refused_before_look = 0
+        self._refusing_before_turn = self._refusing_before_look = 0.0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
         self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that were told that they may begin, and have not yet
         self._kept_since_look: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # of these
@@ -189,19 +193,20 @@ class Shedder:
             self._kept_since_look[work] += _COSTS[work]
         return True
 
-    def refuse(self) -> None:
+    def refuse(self, cost: float = AT_ONCE) -> None:
         """Take that a request was refused because the loop is late."""
         self._asked += 1
         self._refused += 1
-        self._allowance -= _REFUSAL * self._unit
+        self._refusing += cost
+        self._allowance -= cost * self._unit
 
-    def hold(self, work: Work) -> float:
+    def hold(self, work: Work, cost: float = AT_ONCE) -> float:
         """Return for how many seconds a client that was just refused such work is not to be heard, 0 for not at all: it may ask at once.
 
-        Each waits its turn, so that no more of the time goes into refusals than is meant to.
+        Each waits its turn, so that no more of the time goes into refusals, of which this one has cost so much, than is meant to.
         """
         now = self._now()
-        each = _REFUSAL * self._unit / REFUSING[work]
+        each = cost * self._unit / REFUSING[work]
         self._heard_again = min(max(self._heard_again, now) + each, now + HELD)
         wait = self._heard_again - now
         return wait if wait >= BRIEF else 0.0
@@ -226,7 +231,7 @@ class Shedder:
         elif self._has_place(work):
             self._take_place(work)
         else:
-            self.refuse()
+            self.refuse(LATER)
             raise GatewayError("OVERLOADED", LATE)
         self._promised += held
         self._in_hand += cost
@@ -284,11 +289,11 @@ class Shedder:
         turn = self._loop.time()
         if turn != self._turn:
             self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
-            self._turn, self._begun, self._refused_before_turn = turn, 0.0, self._refused
+            self._turn, self._begun, self._refusing_before_turn = turn, 0.0, self._refusing
         waiting, waited = self._waiting()
         if self._in_hand + sum(self._passed.values()) + waiting < self._few[work] or not self._asked:
             return True
-        lasted = self._now() - turn - self._refusing(self._refused_before_turn)
+        lasted = self._now() - turn - self._spent_refusing(self._refusing_before_turn)
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
         if self._done[work] < _SHARE * sum(self._done.values()):
@@ -297,9 +302,9 @@ class Shedder:
             limit = REQUESTS * self._unit
         return late <= limit or (late <= LATEST[work] and self._allowance > 0)
 
-    def _refusing(self, refused_before: int) -> float:
+    def _spent_refusing(self, before: float) -> float:
         """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
-        return (self._refused - refused_before) * _REFUSAL * self._unit
+        return (self._refusing - before) * self._unit
 
     def _note_memory(self) -> None:
         now = self._now()
@@ -316,7 +321,7 @@ class Shedder:
         assert self._due is not None
         now = self._now()
         passed = PERIOD + max(0.0, now - self._due)
-        self._late = max(0.0, passed - PERIOD - self._refusing(self._refused_before_look))
+        self._late = max(0.0, passed - PERIOD - self._spent_refusing(self._refusing_before_look))
         waiting, waited = self._waiting()
         late = min(max(self._late, self._queued(), waited), COUNTED) if self._in_hand + waiting >= MANY * _COSTS["sdk"] else 0.0
         self._late_on_average += (late - self._late_on_average) * (1 - exp(-(PERIOD + min(self._late, COUNTED)) / _AVERAGED))
@@ -337,11 +342,11 @@ class Shedder:
         fades, spent = exp(-passed / _REMEMBERED), self._spent()
         for work in self._done:
             self._done[work] *= fades
-        self._refusals = self._refusals * fades + self._refused - self._refused_before_look
-        self._refused_before_look = self._refused
+        self._refusals = self._refusals * fades + self._refusing - self._refusing_before_look
+        self._refusing_before_look = self._refusing
         self._busy = self._busy * fades + spent - self._spent_before_look
         self._spent_before_look = spent
-        self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals * _REFUSAL)
+        self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals)
 
     def _switch(self, now: float) -> None:
         """Begin an overload if the loop has been late for a crowd; end it after a term in which hardly any was refused, or terms of few."""
@@ -353,7 +358,6 @@ class Shedder:
                 return
             self._doubts = min(2 * self._doubts, DOUBTS) if now - self._tried_at < RELAPSE else 1
             self.is_shedding, self._refused = True, 0
-            self._refused_before_turn = self._refused_before_look = 0
             self._log.warning("overloaded: refusing new requests", event_loop_late_seconds=round(self._late, 3))
         elif now - self._term_began < TERM:
             return

@@ -46,7 +46,7 @@ def taken(data: bytes, loop: asyncio.AbstractEventLoop) -> PlainRequest | None:
     plain = plain_request(data, MOST)
     if plain is None:
         return None
-    request, incoming = parsed(data, loop)
+    request, incoming = parsed(data + b"x" * plain.missing, loop)
     check_framing(request)
     assert (plain.method, plain.raw_path, plain.raw_headers) == (request.method, request.raw_path, request.raw_headers)
     assert (request.version, request.keep_alive, request.upgrade, request.chunked) == (plain.version, not plain.is_last, False, False)
@@ -88,13 +88,21 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
     assert taken(data, loop) is not None
 
 
+@pytest.mark.parametrize("come", [0, 1, 2, 3])
+def test_what_is_missing_of_a_body_is_told(loop: asyncio.AbstractEventLoop, come: int) -> None:
+    plain = taken(CALL[: len(CALL) - 3 + come], loop)
+    assert plain is not None
+    assert (plain.size, plain.missing) == (3, 3 - come)
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"",
         b"\r\n\r\n",
-        CALL[:-1],
         CALL[:40],
+        CALL[: len(POST)],
+        CALL.replace(b": 3", b": 9999999999999999999"),
         CALL + b"x",
         CALL + CALL,
         GET + b"\r\n" + GET + b"\r\n",

@@ -11,6 +11,7 @@ from gateway.edge.shedding import (
     FEW_REQUESTS,
     HELD,
     LATE,
+    LATER,
     LATEST,
     LONG,
     PERIOD,
@@ -51,6 +52,14 @@ def test_those_that_are_refused_are_heard_one_by_one_where_refusals_would_take_t
     assert max(held) == held[-1] == pytest.approx(HELD)
     rig.loop.now += HELD
     assert rig.shedder.hold(work) == 0.0, "all of them have been heard"
+
+
+@pytest.mark.parametrize("work", ["sdk", "api"])
+def test_those_that_were_refused_on_the_usual_way_wait_for_longer(rig: Rig, work: Work) -> None:
+    rig.overload(work)
+    each = LATER * rig.shedder._unit / REFUSING[work]
+    held = [rig.shedder.hold(work, LATER) for _ in range(int(2 * BRIEF / each))]
+    assert held[-1] == pytest.approx(len(held) * each)
 
 
 @pytest.mark.parametrize("work", ["sdk", "api"])
@@ -116,7 +125,7 @@ def test_as_much_begins_as_there_is_time_for_refusals_included(late_rig: Rig) ->
     seconds = 0.2
     asked = round(1.5 * seconds / UNIT)
     taken = taken_in(late_rig, seconds, round(asked * 0.001 / seconds))
-    spent = (taken + (asked - taken) * REFUSAL * COSTS["sdk"]) * UNIT
+    spent = (taken + (asked - taken) * LATER) * UNIT
     assert spent == pytest.approx(seconds + ALLOWANCE, rel=0.01)
 
 

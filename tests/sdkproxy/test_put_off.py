@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.edge.exchange import CLIENT_ABORT
-from gateway.edge.shedding import Shedder
+from gateway.edge.shedding import LATER, Shedder
 from tests.sdkproxy.client import Client
 from tests.sdkproxy.conftest import StartGateway
 from tests.sdkproxy.overload import call
@@ -67,7 +67,7 @@ async def test_a_request_of_which_more_comes_is_put_off_no_longer(
 @pytest.mark.usefixtures("late", "put_off")
 async def test_who_leaves_while_its_request_is_put_off_is_counted(gateway: Any, client: Client, other: Client) -> None:
     client.send(call())
-    other.send(call()[:-9])
+    other.send(call("X: y", "Connection: x")[:-9])
     await until(lambda: all(connection._come for connection in gateway.parts.edge.connections))
     client.leave()
     other.leave()
@@ -136,19 +136,55 @@ async def test_who_asks_again_at_once_waits_and_others_do_not(
 @pytest.mark.parametrize(
     ("trusted", "is_unix", "is_heard"), [("127.0.0.0/8", False, True), ("192.0.2.1", False, False), ("192.0.2.1", True, True)]
 )
+@pytest.mark.parametrize("fields", [(), ("Connection: x",)], ids=["at-once", "usual"])
 async def test_what_a_proxy_sends_for_others_is_always_heard(
-    late: list[bool], monkeypatch: pytest.MonkeyPatch, start: StartGateway, tmp_path: Path, trusted: str, *, is_unix: bool, is_heard: bool
+    late: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    start: StartGateway,
+    tmp_path: Path,
+    trusted: str,
+    *,
+    is_unix: bool,
+    is_heard: bool,
+    fields: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
     gateway = await start({"server": {"trusted_proxies": [trusted]}})
     async with await asyncio.get_running_loop().create_unix_server(gateway.parts.edge.receiver, tmp_path / "socket"):
         opening = asyncio.open_unix_connection(tmp_path / "socket") if is_unix else asyncio.open_connection("127.0.0.1", gateway.port)
         client = Client(*await opening)
-        assert (await client.ask(call())).startswith(b"HTTP/1.1 503 ")
-        client.send(call())
+        assert (await client.ask(call(*fields))).startswith(b"HTTP/1.1 503 ")
+        client.send(call(*fields))
         await until(lambda: len(late) == 2 or bool(gateway.parts.edge._held))
-        assert (late, bool(gateway.parts.edge._held)) == ([True, True], False) if is_heard else ([True], True)
+        assert (late, bool(gateway.parts.edge._held)) == ([not fields] * 2, False) if is_heard else ([not fields], True)
         client.leave()
+
+
+@pytest.mark.parametrize("fields", [("Connection: keep-alive",), ("Connection: keep-alive",) * 2, ("Connection: x",)])
+async def test_who_is_refused_on_the_usual_way_is_not_heard_for_a_while_either(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, fields: tuple[str, ...]
+) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def hold(_self: Shedder, *arguments: Any) -> float:
+        told.append(arguments)
+        return 3600.0
+
+    monkeypatch.setattr(Shedder, "hold", hold)
+    assert (await client.ask(call(*fields))).startswith(b"HTTP/1.1 503 ")
+    await until(lambda: bool(gateway.parts.edge._held))
+    assert told == [("sdk",) if late == [True] else ("sdk", LATER)]
+
+
+async def test_who_sends_several_at_once_is_heard_until_all_are_refused(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client
+) -> None:
+    monkeypatch.setattr(Shedder, "hold", lambda *_: 3600.0)
+    client.send(call() * 40)
+    for _ in range(40):
+        assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
+    await until(lambda: len(gateway.parts.edge._held) == 1)
+    assert late == [False]
 
 
 async def test_clients_are_heard_again_in_turn(late: list[bool], held: float, client: Client, other: Client) -> None:

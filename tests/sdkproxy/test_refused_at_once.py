@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.edge.body import DISCARD_BYTES, DISCARD_SECONDS
 from gateway.edge.connection import Connection
 from gateway.edge.shedding import LATE, Shedder
 from gateway.simulator import Behaviour
@@ -154,7 +155,7 @@ async def test_behind_a_trusted_proxy_a_refusal_is_at_once_and_has_the_ids_that_
     client.leave()
 
 
-async def test_a_request_that_has_not_come_whole_is_refused_on_the_usual_way(late: list[bool], client: Client) -> None:
+async def test_a_request_whose_head_comes_in_pieces_is_refused_on_the_usual_way(late: list[bool], client: Client) -> None:
     whole = call()
     assert (await client.ask(whole[:40], whole[40:-9], whole[-9:])).startswith(b"HTTP/1.1 503 ")
     assert not any(late)
@@ -162,13 +163,58 @@ async def test_a_request_that_has_not_come_whole_is_refused_on_the_usual_way(lat
     assert late[-1:] == [True]
 
 
-@pytest.mark.parametrize(("size", "at_once"), [(8 * 1024, 3), (15 * 1024, 3), (20 * 1024, 3), (100 * 1024, 0)])
-async def test_a_large_body_of_a_refused_request_does_not_hold_up_the_next(
-    late: list[bool], client: Client, size: int, at_once: int
+@pytest.mark.parametrize("come", [0, 1, len(BODY) - 1])
+async def test_what_is_missing_of_a_body_may_come_behind_the_refusal(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, come: int
 ) -> None:
+    whole = call()
+    begun = len(whole) - len(BODY) + come
+    for _ in range(2):
+        assert (await client.ask(whole[:begun])).startswith(b"HTTP/1.1 503 ")
+        for place in range(begun, len(whole) - 2):
+            client.send(whole[place : place + 1])
+            await asyncio.sleep(0)
+        assert (await client.ask(whole[max(begun, len(whole) - 2) :] + whole)).startswith(b"HTTP/1.1 503 ")
+    assert late == [True] * 4
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert (await client.ask(whole)).startswith(b"HTTP/1.1 200 ")
+    assert [line["bytes_in"] for line in gateway.lines()] == [come, len(BODY)] * 2 + [len(BODY)]
+
+
+async def test_where_the_connection_ends_what_is_missing_of_a_body_is_waited_for(late: list[bool], client: Client) -> None:
+    whole = call("Connection: close")
+    assert (await client.ask(whole[:-9])).startswith(b"HTTP/1.1 503 ")
+    client.send(whole[-9:])
+    assert await client.end() == b"", "in order, not by a reset"
+    assert late == [False]
+
+
+async def test_where_much_is_missing_of_a_body_the_connection_ends(late: list[bool], client: Client) -> None:
+    whole = call(body=b"x" * (DISCARD_BYTES + 1))
+    assert (await client.ask(whole[: -DISCARD_BYTES - 1])).startswith(b"HTTP/1.1 503 ")
+    assert late == [False]
+
+
+async def test_a_connection_on_which_a_body_is_missing_is_idle_when_nothing_of_it_comes(
+    late: list[bool], gateway: Any, client: Client
+) -> None:
+    assert (await client.ask(call()[:-9])).startswith(b"HTTP/1.1 503 ")
+    [connection] = gateway.parts.edge.connections
+    assert not connection.is_idle
+    gateway.parts.edge.close_idle()
+    assert len(gateway.parts.edge.connections) == 1
+    connection.heard_at -= DISCARD_SECONDS
+    assert connection.is_idle
+    gateway.parts.edge.close_idle()
+    assert await client.end() == b""
+    assert late == [True]
+
+
+@pytest.mark.parametrize("size", [8 * 1024, 20 * 1024, 100 * 1024])
+async def test_a_large_body_of_a_refused_request_does_not_hold_up_the_next(late: list[bool], client: Client, size: int) -> None:
     for _ in range(3):
         assert (await client.ask(call(body=b"x" * size))).startswith(b"HTTP/1.1 503 ")
-    assert late.count(True) == at_once
+    assert late == [True] * 3
 
 
 async def test_what_comes_while_another_is_in_hand_is_answered_behind_it(

@@ -17,7 +17,7 @@ from gateway.edge.connection import Connection, Sender
 from gateway.edge.exchange import CLIENT_ABORT, Exchange
 from gateway.edge.request import Request
 from gateway.edge.server import TOGETHER, EdgeServer, Refusal
-from gateway.edge.shedding import FEW, LATE, Shedder, Work
+from gateway.edge.shedding import AT_ONCE, FEW, LATE, Shedder, Work
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
 from gateway.server.early_refusals import EarlyRefusals
@@ -60,8 +60,8 @@ class Shedding(Shedder):
             raise GatewayError("OVERLOADED", LATE)
         self.taken -= 1
 
-    def hold(self, work: Work) -> float:
-        assert work == "sdk"
+    def hold(self, work: Work, cost: float = AT_ONCE) -> float:
+        assert (work, cost) == ("sdk", AT_ONCE)
         return self.held
 
 
@@ -331,13 +331,17 @@ async def test_what_may_begin_begins_with_what_was_read_and_is_not_asked_for_twi
 
 async def test_what_has_not_come_whole_or_cannot_be_read_so_is_read_as_otherwise(begin: StartRig, shedder: Shedding) -> None:
     rig = await begin()
-    shedder.places = 2
-    part, nothing, several, nonsense, gone = await send(rig, LAST[:-1], b"", LAST[:30] + LAST, b"nonsense\r\n\r\n", LAST[:20])
+    shedder.places = 3
+    parts = (LAST[:-1], KEPT[:-1], b"", LAST[:30] + LAST, b"nonsense\r\n\r\n", LAST[:20])
+    part, other, nothing, several, nonsense, gone = await send(rig, *parts)
     gone.close()
     assert (await whole_of(several)).startswith(b"HTTP/1.1 400 ")
     assert (await whole_of(nonsense)).startswith(b"HTTP/1.1 400 ")
     part.send(LAST[-1:])
     assert (await whole_of(part)).startswith(b"HTTP/1.1 200 ")
+    other.send(KEPT[-1:])
+    assert (await answer_of(other)).startswith(b"HTTP/1.1 200 ")
+    other.close()
     nothing.send(LAST)
     assert (await whole_of(nothing)).startswith(b"HTTP/1.1 503 ")
     await rig.until(lambda: rig.acceptor.open == 0)
