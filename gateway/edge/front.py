@@ -24,13 +24,14 @@ from gateway.edge.plain import PlainRequest, plain_request
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
 from gateway.edge.server import Refusal
-from gateway.edge.shedding import LATE, LATER, Shedder, Work
+from gateway.edge.shedding import AT_ONCE, LATE, LATER, Shedder, Work
 from gateway.edge.strictness import END_OF_HEAD, check_framing
 from gateway.edge.target import Target
 from gateway.errors import OVERLOADED, GatewayError
 from gateway.telemetry.metrics import Metrics
 
 PATH_LOGGED: Final = 1024  # characters
+_NO_WORK: Final = frozenset(("NOT_FOUND", "METHOD_NOT_ALLOWED", "UNSUPPORTED_MEDIA_TYPE", "REQUEST_MALFORMED"))
 _REJECTED: Final = {"REQUEST_TOO_LARGE": "body_too_large", "REQUEST_TIMEOUT": "body_timeout"}
 
 _REFUSED: Final = SdkRecord()
@@ -145,7 +146,7 @@ class Front:
             if exchange.failure in _REJECTED:
                 self._metrics.rejected(_REJECTED[exchange.failure]).inc()
             await self._send(request, exchange, answer)
-            if exchange.reason == LATE:
+            if exchange.reason == LATE or exchange.failure in _NO_WORK:
                 self._rest(request, exchange)
         except asyncio.CancelledError:
             exchange.reason = exchange.reason or SHUTDOWN
@@ -248,10 +249,18 @@ class Front:
         return caller, trace
 
     def _rest(self, request: Request, exchange: Exchange) -> None:
-        """Do not hear a client for a while that was refused: no more of the time is to go into that than is meant to."""
-        connection = request.connection
-        if self._shedder is not None and not connection.is_last and not self._is_shared(connection):
-            connection.rest(self._shedder.hold("sdk" if exchange.route == SDK.label else "api", LATER))
+        """Do not hear a client for a while that was refused while work is: no more of the time is to go into that than is meant to.
+
+        So it is with those that ask for what there is not, which would never be refused for want of time: there they count as calls.
+        """
+        shedder, connection = self._shedder, request.connection
+        if shedder is None:
+            return
+        is_late, cost = exchange.reason == LATE, LATER
+        if not is_late:
+            shedder.spend(cost := AT_ONCE)
+        if shedder.is_shedding and not connection.is_last and not self._is_shared(connection):
+            connection.rest(shedder.hold("api" if is_late and exchange.route != SDK.label else "sdk", cost))
 
     def _is_shared(self, sender: Sender) -> bool:
         """Tell whether a connection is a proxy's, which sends the requests of many on it."""

@@ -150,7 +150,7 @@ class Shedder:
         self._grown = 0  # of these, for what has come for requests in hand
         self._in_hand = 0.0  # units of the costs
         self._refused = 0  # in this overload
-        self._refusing = 0.0  # units that it took to refuse, ever
+        self._refusing = 0.0  # units that it took to refuse, and what else is no work, ever
         self._term_began = self._counted_at = 0.0
         self._asked_in_term = self._refused_before = 0
         self._without_crowd = 0  # terms
@@ -197,6 +197,10 @@ class Shedder:
         """Take that a request was refused because the loop is late."""
         self._asked += 1
         self._refused += 1
+        self.spend(cost)
+
+    def spend(self, cost: float) -> None:
+        """Take that something of this cost was done that is no work: nobody was refused it."""
         self._refusing += cost
         self._allowance -= cost * self._unit
 

@@ -129,6 +129,27 @@ def test_as_much_begins_as_there_is_time_for_refusals_included(late_rig: Rig) ->
     assert spent == pytest.approx(seconds + ALLOWANCE, rel=0.01)
 
 
+def test_what_is_no_work_takes_time_too(late_rig: Rig) -> None:
+    seconds, units = 0.2, 100
+    late_rig.shedder.spend(units)
+    asked = round(1.5 * seconds / UNIT)
+    taken = taken_in(late_rig, seconds, round(asked * 0.001 / seconds))
+    spent = (taken + (asked - taken) * LATER) * UNIT
+    assert spent == pytest.approx(seconds + ALLOWANCE - units * UNIT, rel=0.01)
+
+
+def test_what_is_no_work_makes_work_no_dearer(rig: Rig) -> None:
+    rig.overload("api")
+    for _ in range(100):
+        rig.loop.look(0)
+    unit = rig.shedder._unit
+    for _ in range(200):
+        rig.refusal("api")
+        rig.shedder.spend(100)
+        rig.loop.look(100 * unit)
+    assert rig.shedder._unit == pytest.approx(unit, rel=0.2)
+
+
 def test_what_is_spent_while_no_requests_come_is_not_theirs(rig: Rig) -> None:
     for _ in range(2):
         rig.turns(50, 0)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.edge.exchange import CLIENT_ABORT
-from gateway.edge.shedding import LATER, Shedder
+from gateway.edge.shedding import AT_ONCE, LATER, Shedder
 from tests.sdkproxy.client import Client
 from tests.sdkproxy.conftest import StartGateway
-from tests.sdkproxy.overload import call
+from tests.sdkproxy.overload import api_request, call
 from tests.upstream.peer import until
 
 
@@ -174,6 +174,34 @@ async def test_who_is_refused_on_the_usual_way_is_not_heard_for_a_while_either(
     assert (await client.ask(call(*fields))).startswith(b"HTTP/1.1 503 ")
     await until(lambda: bool(gateway.parts.edge._held))
     assert told == [("sdk",) if late == [True] else ("sdk", LATER)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(call().replace(b"sdkProxy", b"other", 1), 404, id="path"),
+        pytest.param(call().replace(b"POST", b"PUT", 1), 405, id="method"),
+        pytest.param(call(kind="Content-Type: text/plain"), 415, id="media type"),
+        pytest.param(api_request().replace(b"/api", b"/nowhere"), 404, id="no route"),
+    ],
+)
+@pytest.mark.parametrize("is_shedding", [True, False])
+async def test_who_asks_for_what_there_is_not_is_not_heard_for_a_while_while_work_is_refused(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, *, request_: bytes, status: int, is_shedding: bool
+) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def hold(_self: Shedder, *arguments: Any) -> float:
+        told.append(arguments)
+        return 3600.0
+
+    monkeypatch.setattr(Shedder, "hold", hold)
+    monkeypatch.setattr(Shedder, "spend", lambda _, cost: told.append((cost,)))
+    monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: is_shedding, lambda *_: None), raising=False)
+    assert (await client.ask(request_)).startswith(f"HTTP/1.1 {status} ".encode())
+    await until(lambda: bool(gateway.parts.edge._held) is is_shedding)
+    assert told == ([(AT_ONCE,), ("sdk", AT_ONCE)] if is_shedding else [(AT_ONCE,)])
+    assert not any(late)
 
 
 async def test_who_sends_several_at_once_is_heard_until_all_are_refused(
