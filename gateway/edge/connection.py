@@ -288,7 +288,7 @@ class Connection(BaseProtocol):
         """Take what has come. While work is refused, what begins a request is put off, to be read together with that of others."""
         if data:  # else reading goes on after a pause
             self.heard_at = self._loop.time()
-        if self._missing and not self._come:
+        if self._missing:
             data = self._without_missing(data)
             if not data:
                 return

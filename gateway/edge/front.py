@@ -31,6 +31,7 @@ from gateway.errors import OVERLOADED, GatewayError
 from gateway.telemetry.metrics import Metrics
 
 PATH_LOGGED: Final = 1024  # characters
+# For what there is not: such failures cost little, and would be answered however much there is to do.
 _NO_WORK: Final = frozenset(("NOT_FOUND", "METHOD_NOT_ALLOWED", "UNSUPPORTED_MEDIA_TYPE", "REQUEST_MALFORMED"))
 _REJECTED: Final = {"REQUEST_TOO_LARGE": "body_too_large", "REQUEST_TIMEOUT": "body_timeout"}
 
@@ -100,13 +101,12 @@ class Front:
     def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
         """While work is refused, refuse at once what a client has sent, if it is one request and nothing else can be said of it.
 
-        What is missing of its body, unless that is much, may come behind the answer.
-
-        Return the answer to be written, and for how many seconds the client is not to be heard then.
+        Return the answer to be written, for how many seconds the client is not to be heard then, and how much of the body is missing: that
+        may come behind the answer, unless it is much.
 
         This takes a quarter of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one
-        target, and for requests of the API. The connection goes on; one that a proxy shares among clients is always heard,
-        since what comes on it next is somebody else's.
+        target, and for requests of the API. The connection goes on; one that a proxy shares among clients is always heard, since what comes
+        on it next is somebody else's.
         """
         shedder = self._shedder
         if shedder is None or not shedder.is_shedding or self.draining or END_OF_HEAD not in data:

@@ -25,8 +25,7 @@ _FIELDS: Final = re.compile(
     rb"|(?!(?:host|content-[a-z]+|transfer-encoding|(?:proxy-)?connection|upgrade|expect|etag|max-forwards|server|sec-websocket-key1):)"
     rb"[!#$%&'*+\-.^_`|~0-9a-z]+:[\t -~]*\r\n){1,64}\r\n"
 )
-DIGITS: Final = 18
-"""Those of a length that is read here at most: the parser counts up to 2^64."""
+_DIGITS: Final = 18  # of a length that is read here at most: the parser counts up to 2^64
 _FIELD: Final = re.compile(rb"\n([^:\r\n]+):([^\r]*)")
 
 
@@ -66,7 +65,7 @@ def plain_request(data: bytes, header_size: int) -> PlainRequest | None:
     if head.count(b"\ncontent-type:") > 1 or head.count(b"\nuser-agent:") > 1 or head.count(b"\nconnection:") > 1:
         return None
     host, length, content_type, connection = fields.groups(b"")
-    size = int(length[:DIGITS] or 0)
+    size = int(length[:_DIGITS] or 0)
     missing = size - (len(data) - end)
     if missing < 0 or (length or b"0") != b"%d" % size or content_type.endswith((b" ", b"\t")):
         return None

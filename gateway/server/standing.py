@@ -26,6 +26,9 @@ CROWD: Final = 128
 REFUSAL: Final = bytes((21, 3, 3, 0, 2, 2, 80))
 """A fatal alert, internal_error, as a server may send it instead of its first message (RFC 8446, 5.1 and 6.2): none tells of overloads."""
 _READ_AWAY: Final = 16 * 1024
+# Where struct tcp_info (linux/tcp.h) has these:
+_WAITING: Final = 24  # tcpi_unacked: of a listening socket, how many connections wait there
+_HEARD: Final = 52  # tcpi_last_data_recv: how many milliseconds ago the last bytes came, or the connection if there were none
 
 
 class StandingQueue:
@@ -80,12 +83,6 @@ def refuse(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.send(REFUSAL)
     connection.close()
-
-
-_WAITING: Final = 24
-"""Where struct tcp_info (linux/tcp.h) has tcpi_unacked: of a listening socket how many connections wait there."""
-_HEARD: Final = 52
-"""The same of tcpi_last_data_recv: how many milliseconds ago the last bytes came, or the connection if there were none."""
 
 
 def _tcp_info(sock: socket.socket, offset: int) -> int:

@@ -29,6 +29,19 @@ def put_off(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.3
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Let nobody who is refused be heard again; what is given holds for what each was."""
+    told: list[tuple[Any, ...]] = []
+
+    def hold(_self: Shedder, *arguments: Any) -> float:
+        told.append(arguments)
+        return 3600.0
+
+    monkeypatch.setattr(Shedder, "hold", hold)
+    return told
+
+
 async def test_what_comes_within_a_moment_is_refused_together(
     late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, other: Client
 ) -> None:
@@ -162,15 +175,8 @@ async def test_what_a_proxy_sends_for_others_is_always_heard(
 
 @pytest.mark.parametrize("fields", [("Connection: keep-alive",), ("Connection: keep-alive",) * 2, ("Connection: x",)])
 async def test_who_is_refused_on_the_usual_way_is_not_heard_for_a_while_either(
-    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, fields: tuple[str, ...]
+    late: list[bool], told: list[tuple[Any, ...]], gateway: Any, client: Client, fields: tuple[str, ...]
 ) -> None:
-    told: list[tuple[Any, ...]] = []
-
-    def hold(_self: Shedder, *arguments: Any) -> float:
-        told.append(arguments)
-        return 3600.0
-
-    monkeypatch.setattr(Shedder, "hold", hold)
     assert (await client.ask(call(*fields))).startswith(b"HTTP/1.1 503 ")
     await until(lambda: bool(gateway.parts.edge._held))
     assert told == [("sdk",) if late == [True] else ("sdk", LATER)]
@@ -187,15 +193,16 @@ async def test_who_is_refused_on_the_usual_way_is_not_heard_for_a_while_either(
 )
 @pytest.mark.parametrize("is_shedding", [True, False])
 async def test_who_asks_for_what_there_is_not_is_not_heard_for_a_while_while_work_is_refused(
-    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client, *, request_: bytes, status: int, is_shedding: bool
+    late: list[bool],
+    told: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    gateway: Any,
+    client: Client,
+    *,
+    request_: bytes,
+    status: int,
+    is_shedding: bool,
 ) -> None:
-    told: list[tuple[Any, ...]] = []
-
-    def hold(_self: Shedder, *arguments: Any) -> float:
-        told.append(arguments)
-        return 3600.0
-
-    monkeypatch.setattr(Shedder, "hold", hold)
     monkeypatch.setattr(Shedder, "spend", lambda _, cost: told.append((cost,)))
     monkeypatch.setattr(Shedder, "is_shedding", property(lambda _: is_shedding, lambda *_: None), raising=False)
     assert (await client.ask(request_)).startswith(f"HTTP/1.1 {status} ".encode())
