@@ -27,7 +27,10 @@ class Resolved:
 
 
 def resolve(text: str, directory: Path, environ: Mapping[str, str]) -> Resolved:
-    """Replace every `${env:NAME}` and `${file:PATH}`; relative paths count from `directory`, a trailing newline of a file is cut."""
+    """Replace every `${env:NAME}` and `${file:PATH}`; relative paths count from `directory`.
+
+    A trailing newline of a file is cut, and a byte order mark before its text.
+    """
     if "${" not in text:
         return Resolved(text)
     problems: list[str] = []
@@ -76,12 +79,12 @@ def _decoded(text: str, variable: str) -> str:
 def _content(file: Path, name: str) -> str:
     try:
         if not file.is_file():  # a pipe could block for ever
-            raise _Unresolved(f"${{file:{name}}}: there is no such file")
+            raise _Unresolved(f"${{file:{name}}}: {'not a regular file' if file.exists() else 'there is no such file'}")
         with file.open("rb") as stream:
             data = stream.read(FILE_MAX + 1)
         if len(data) > FILE_MAX:
             raise _Unresolved(f"${{file:{name}}}: the file is larger than 64 KiB")
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _Unresolved(f"${{file:{name}}}: the file is not UTF-8 text") from None  # the error holds the file's bytes
     except (OSError, ValueError) as error:

@@ -28,6 +28,11 @@ def test_one_newline_at_a_files_end_is_cut(folder: Path, content: str, text: str
     assert resolve("${file:f}", folder, {}).text == text
 
 
+def test_a_byte_order_mark_at_a_files_beginning_is_no_part_of_the_text(folder: Path) -> None:
+    (folder / "f").write_bytes(b"\xef\xbb\xbfs3cret\r\n")
+    assert resolve("${file:f}", folder, {}).text == "s3cret"
+
+
 def test_paths_count_from_the_folder_or_are_absolute(folder: Path) -> None:
     assert resolve("${file:secrets/one}", folder, {}).text == "s3cret"
     assert resolve(f"${{file:{folder}/secrets/one}}", Path("/nowhere"), {}).text == "s3cret"
@@ -47,8 +52,8 @@ def test_what_comes_out_is_not_looked_at_again(folder: Path) -> None:
         ("${env:NOPE}", "the environment has no variable NOPE"),
         ("${env:BINARY}", "the environment's variable BINARY is not UTF-8 text"),
         ("${file:nope}", "${file:nope}: there is no such file"),
-        ("${file:secrets}", "${file:secrets}: there is no such file"),
-        ("${file:/dev/zero}", "${file:/dev/zero}: there is no such file"),
+        ("${file:secrets}", "${file:secrets}: not a regular file"),
+        ("${file:/dev/zero}", "${file:/dev/zero}: not a regular file"),
         ("${file:big}", "${file:big}: the file is larger than 64 KiB"),
         ("${file:big-cut-within-a-character}", "${file:big-cut-within-a-character}: the file is larger than 64 KiB"),
         ("${file:binary}", "${file:binary}: the file is not UTF-8 text"),
@@ -67,7 +72,7 @@ def test_E1_what_cannot_be_resolved_is_a_problem(folder: Path, text: str, proble
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
-    assert resolve("${file:pipe}", folder, {}).problems == ("${file:pipe}: there is no such file",)
+    assert resolve("${file:pipe}", folder, {}).problems == ("${file:pipe}: not a regular file",)
 
 
 def test_every_problem_of_a_text_is_told(folder: Path) -> None:
