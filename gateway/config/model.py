@@ -284,8 +284,8 @@ class HealthCheck(Struct, frozen=True, kw_only=True):
 class Ejection(Struct, frozen=True, kw_only=True):
     """When a server that fails requests is left alone for a while."""
 
-    failures: Annotated[Count, Doc("So many failures within the interval eject it.")] = 5
-    interval: Annotated[Timeout, Doc("Within which failures are counted.")] = Duration(10)
+    failures: Annotated[Count, Doc("So many failures in a row, all within the interval, eject it.")] = 5
+    interval: Annotated[Timeout, Doc("Within which these failures come.")] = Duration(10)
     duration: Annotated[Timeout, Doc("For how long it is left alone.")] = Duration(30)
     max_share: Annotated[Share, Doc("The share of servers that may be out at once.")] = Share(0.5)
 
@@ -356,7 +356,8 @@ class Log(Struct, frozen=True, kw_only=True):
     access: Annotated[bool, Doc("One line for each request, on standard output.")] = True
     sample: Annotated[Share, Doc("The share of successful API requests that is logged; SDK calls and failures always are.")] = Share(1.0)
     customer_hash_key: Annotated[
-        Secret | None, Doc("The key under which customer ids are hashed in the access log; without it the log has no customer field.")
+        Secret | None,
+        Doc("The key under which the access log hashes the customer ids of SDK calls; without it they have no customer field."),
     ] = None
 
 
