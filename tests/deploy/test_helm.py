@@ -150,7 +150,8 @@ def test_nothing_is_there_that_was_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept_grace", "drain_timeout", "seconds"), [("0s", "30s", 50), ("500ms", "1500ms", 23), ("1m", "2m", 200), ("10s", "1h", 3630)]
+    ("accept_grace", "drain_timeout", "seconds"),
+    [("0s", "30s", 50), ("500ms", "1500ms", 23), ("1m", "2m", 200), ("10s", "1h", 3630), ("08s", "0300s", 328)],
 )
 def test_pods_have_the_time_that_a_drain_takes(accept_grace: str, drain_timeout: str, seconds: int) -> None:
     config = merged(CONFIG, {"server": {"accept_grace": accept_grace, "drain_timeout": drain_timeout}})

@@ -19,9 +19,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ ternary "https" "http" (hasKey .Values.config.server "tls") }}
 {{- end }}
 
-{{/* A duration of gateway.yaml (500ms, 12s, 5m, 1h) in whole seconds, rounded up. */}}
+{{/* A duration of gateway.yaml (500ms, 12s, 5m, 1h) in whole seconds, rounded up. Helm takes 010 for 8. */}}
 {{- define "gateway.seconds" -}}
-{{- $number := regexFind "^[0-9]+" . | int -}}
+{{- $number := regexFind "[1-9][0-9]*" . | int -}}
 {{- $unit := regexFind "[a-z]+$" . -}}
 {{- if eq $unit "ms" }}{{ div (add $number 999) 1000 }}
 {{- else }}{{ mul $number (get (dict "s" 1 "m" 60 "h" 3600) $unit) }}
