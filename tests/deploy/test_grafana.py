@@ -96,6 +96,11 @@ def test_each_expression_heeds_the_chosen_job_and_instance(expression: str) -> N
         assert chosen["instance", "$instance"] == times or metric.startswith(("job:", "ALERTS"))
 
 
+def test_with_all_jobs_chosen_those_of_others_do_not_count() -> None:
+    used = {metric for _, target in TARGETS for metric in read(target["expr"]).metrics}
+    assert {metric for metric in used if not metric.startswith(("gateway_", "job:gateway_"))} == {"ALERTS"}  # which are told by their names
+
+
 def test_the_dashboard_counts_as_bad_what_the_rules_count_as_bad() -> None:
     statuses = {match.value for _, target in TARGETS for match in read(target["expr"]).matchers if match.label == "status"}
     assert statuses == {BAD.pattern}
