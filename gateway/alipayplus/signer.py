@@ -1,16 +1,17 @@
-"""Signatures, made several in a go when the event loop has little else to do, or in the background where others are to be served besides.
+"""When calls are signed, and where: several in a go on the event loop, or in the background where others are to be served besides.
 
-A signature takes longer than all else that is done for a call. So it waits for a few turns of the loop: the calls that come meanwhile are
-signed in the same go, so that what is done before and after a signature is done for many calls with warm caches.
+A signature takes longer than all else that is done for a call. So it waits for a few turns of the loop, and the calls that come meanwhile
+are signed in the same go: what is done before and after a signature is then done for many calls with warm caches.
 
-Others would wait for each signature, several times in a request. So where there is much of both, a process signs that stands back behind
-the event loop: for a call that takes more turns, a tenth of its time and more, which is why it is not always so. What it does not get to
-in time is signed on the loop after all: where there are others, in a go that takes no longer than they have had since the last one, but
-makes one signature at least, so that calls keep their half.
+Others (API requests) would wait for each signature, several times in a request. So where there is much of both, a process signs that stands
+back behind the event loop (`gateway.alipayplus.background`). That is not always so, since a call then takes more turns, which costs a tenth
+of its time and more. What the process does not get to in time is signed on the loop after all. There, while there are others, a go takes no
+longer than they have had since the last one, but makes one signature at least, so that calls keep their half.
 
-Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three, and so do two. Then
-all is signed on the loop: eight at once as long as there are so many, and what is left of these in the next go, with those that come
-meanwhile. While more calls come than can be served, and there are no others, eight are waited for, without turning the loop meanwhile.
+Where the machine can make eight signatures at a time (`gateway.alipayplus.multibuffer`), eight take as long as three made one by one, and
+two take as long as eight. Then all is signed on the loop: eight at once as long as there are so many. What is left of these waits for the
+next go, with those that come meanwhile. While more calls come than can be served, and there are no others, eight are waited for without
+turning the loop meanwhile.
 """
 
 import asyncio
@@ -28,17 +29,17 @@ from gateway.alipayplus.keys import SigningKey
 from gateway.alipayplus.multibuffer import LANES, MultiBuffer, MultiBufferError
 
 TURNS: Final = 3
-"""Turns of the event loop between two goes at most: with nothing to be done, 0.02 ms in all."""
+"""Turns of the event loop that are waited for between two goes at most: with nothing else to do, 0.02 ms in all."""
 BATCH: Final = 32
 """Signatures in one go at most: all else waits 20 ms for so many. Smaller batches cost what batches save."""
 GIVEN: Final = 0.002
-"""Seconds for others, after which the turns left are not waited for: with much to do, one takes several milliseconds."""
+"""Seconds for others since the last go, after which no more turns are waited for: with much to do, one takes several milliseconds."""
 FILLING: Final = 0.003
 """Seconds for which signatures wait at most, under pressure, until there are as many as are made at a time: so many come within two."""
 AHEAD: Final = 2
-"""Signatures that the background is given at a time: one, and what it goes on with."""
+"""Signatures that the background has at a time: the one that it makes, and the one that it goes on with."""
 PATIENCE: Final = 0.01
-"""Seconds that a signature waits for the background, and may take there."""
+"""Seconds that a signature waits until the background has room for it, and again until it comes from there."""
 
 
 class _Job(Struct):
@@ -128,9 +129,11 @@ class Signer:
         self._loop.call_soon(self._wait, TURNS, 0, self._now())
 
     def _wait(self, turns: int, before: int, since: float) -> None:
-        """Let so many turns pass at most: for others since then, or while more signatures are wanted than before.
+        """Let so many turns pass at most, then sign.
 
-        Under pressure, without others, those that may be made together are waited for instead: for so long at most.
+        While there are others, these turns are theirs, but no more than GIVEN since then. Else another turn passes only if more signatures
+        are wanted than before the last one, and fewer than a BATCH. Under pressure, without others, it is waited for as many instead as can
+        be made together (LANES), for FILLING at most.
         """
         wanted, has_others = len(self._wanted), self._has_others()
         given = self._now() - since
@@ -156,7 +159,7 @@ class Signer:
         self._loop.call_soon(self._sign_some, inf)
 
     def _sign_some(self, seconds: float) -> None:
-        """Sign for so many seconds at most, but one at least; and none that the background may still get to in time."""
+        """Sign for so many seconds at most, but make one at least. What the background may still get to in time is left to it."""
         until, is_aside = self._now() + seconds, self._is_aside()
         left = min(len(self._wanted), BATCH)
         if self._several is not None and left > LANES:
@@ -184,7 +187,7 @@ class Signer:
                 job.end(signature)
 
     def _sign_together(self, jobs: list[_Job]) -> bool:
-        """Make these signatures at once, and tell whether that was done: else none has been made."""
+        """Make these signatures at once if that pays, and tell whether that was done: else none has been made."""
         if self._several is None or len(jobs) < self._several.fewest:
             return False
         try:

@@ -23,18 +23,18 @@ from gateway.edge.turns import Turns
 from gateway.telemetry.metrics import Metrics
 
 TOGETHER: Final = 0.002
-"""Seconds for which what clients send is put off while work is refused.
+"""Seconds for which what clients send is put off while work is refused, so that it is looked at together.
 
-What is refused, or begins, one by one between other work finds nothing of its own in the processor's caches; ten at a time take a quarter
-less each. With four milliseconds no more is done, and all wait longer.
+A request that is refused, or begins, between other work finds nothing that it needs in the processor's caches; of ten at a time each takes
+a quarter less. With four milliseconds no more is done, and all wait longer.
 """
 
 
 class Refusal(Struct, frozen=True, eq=False):
-    """A request that was refused at once: what its client gets, for how many seconds that is not to be heard then, and the record.
+    """A request that was refused at once: the answer, for how many seconds its client is not to be heard then, and the record.
 
-    Where the connection ends with it (`is_last`), it is new clients that are not to be heard for so long. So many bytes as `missing` of its
-    body are still to come.
+    Where the connection ends with it (`is_last`), nobody is left to be held: `held` then says, if it is not 0, that no more new connections
+    are to be taken for a moment. Of its body, `missing` bytes are still to come.
     """
 
     answer: bytes

@@ -1,13 +1,17 @@
 """Overload: new work is refused before it makes all other work late.
 
-What tells is a measured delay: by how much the event loop is late with what is due, or calls are with their signatures. A loop that has
-been late for a while, for more clients than a few and with requests in hand, has more to do than it can; until hardly any is refused any
-more, it takes as much as it can do. Few clients are let alone however slow it gets for them, since their number is the bound. Work in hand
-is never given up. Clients that are refused and ask again at once are not heard for a moment, or all the time would go into refusals.
+When it begins: the loop has been late for a while (LONG), with enough in hand (MANY), for more clients than a few (CROWD). Late means that
+the loop comes late to what is due, or that signatures or new requests wait. Few clients are let alone however slow it gets for them, since
+their number is the bound. When it ends: hardly any request is refused any more (OVER). Work in hand is never given up.
 
-How much it can do, neither what is in hand tells nor how late the loop is just now: most of what is in hand waits for others, for a
-moment or for long, and what comes back from them comes when it will. What tells is the processor's time that work takes, measured all
-along: as much work may begin as there is time for. Besides, a few requests may be in hand, and more while the loop is in time.
+What begins meanwhile: as much as there is time for. How much is in hand does not tell that, since most of it waits for others; nor does how
+late the loop is just now, since what comes back from others comes when it will. So the processor's time that work takes is measured all
+along (`_unit`), and a time that was not used may be used a moment later (ALLOWANCE). Besides, a few requests may be in hand in any case
+(FEW), and more begin while the loop is in time (SHORT, REQUESTS).
+
+Who is refused and asks again at once is not heard for a moment (HELD), or all the time would go into refusals.
+
+Work and refusals are counted in units: an API request is one, an SDK call five.
 """
 
 from collections.abc import Callable
@@ -24,68 +28,74 @@ from gateway.errors import GatewayError
 PERIOD: Final = 0.005
 """Seconds between two looks at the loop, while requests come."""
 LONG: Final = 0.015
-"""Seconds. A loop that is so late on average has more work than it can do: a request takes about ten turns of it."""
+"""Seconds. A loop that is so late on average has more work than it can do. A request takes about ten turns of it: 0.15 s longer."""
 COUNTED: Final = 2 * LONG
 """Seconds. A single delay counts for so long at most: that the process was stopped for a moment is no overload."""
 CROWD: Final = 128
-"""More clients than these, or as many more as their requests cost less than SDK calls, must have asked within a term for an overload."""
+"""An overload needs more clients than these that asked for SDK calls within a TERM; of those with cheaper requests, as many more."""
 MANY: Final = 24
-"""So many SDK calls must be in hand, their bodies too, for a delay to be theirs: else the loop is kept from the CPU by others."""
+"""A delay counts only while so many SDK calls, or as many units of API requests, are in hand or wait to begin. With fewer, it is others
+that keep the loop from the CPU. Those that wait for their clients (`pause`) are not in hand."""
 SHORT: Final = 0.002
-"""Seconds that the loop may be late, what was begun in this turn included, for new work to begin while work is refused."""
+"""Seconds. While work is refused, a call may begin if the loop is no later than this, or than CALLS take. What has begun in the same turn
+counts as lateness, too."""
 CALLS: Final = 1
-"""So many SDK calls may be begun in one turn, however long they take."""
+"""So many SDK calls may begin in one turn, however long they take."""
 REQUESTS: Final = 4
-"""The loop may be as late as so many API requests take for another one to begin: with more, all wait longer, and no more are done."""
+"""An API request may begin if the loop is no later than so many of them take. With more, all wait longer, and no more are done."""
 FEW: Final = 6
-"""So many SDK calls may be in hand in any case: with more, all wait longer for the same."""
+"""So many SDK calls may be in hand in any case. With more, all wait longer for the same."""
 FEW_REQUESTS: Final = 36
 """So many API requests, or what costs as much, in the same way."""
 ALLOWANCE: Final = 0.01
-"""Seconds of work at most for which there was time before, while less was begun, that may begin at once: requests do not come evenly."""
+"""Seconds. Each second that passes allows one second of work and refusals. What was not used is kept, but no more than this, since requests
+do not come evenly; what was overdrawn is owed, no more than this either."""
 TERM: Final = 1.0
-"""Seconds after which it is looked whether the overload is over."""
+"""Seconds after which it is looked whether the overload is over, again and again."""
 OVER: Final = 0.02
-"""It is, when no greater share was refused, or when no crowd has asked: a few that ask again at once are no overload."""
+"""It is, if no greater share of a term's requests was refused. It may be (DOUBTS), if no crowd has asked: few clients that ask again at
+once are no overload."""
 DOUBTS: Final = 32
-"""Terms that must have passed without a crowd at most, when the overload came back each time: those behind a proxy that uses few of its
-connections while work is refused are a crowd all the same, and are found out each time by keeping them all waiting."""
+"""After a term without a crowd it is tried whether it goes on without refusals. Where the overload comes back at once (RELAPSE), twice as
+many such terms must pass before the next trial, so many at most. For a proxy may use few of its connections while work is refused: its
+clients are a crowd all the same, and each trial keeps them all waiting."""
 RELAPSE: Final = 2 * TERM
-"""Seconds within which an overload that begins is the last one come back."""
+"""Seconds. An overload that begins so soon after a trial is the last one come back."""
 WARY: Final = 0.8
-"""Such a share of LONG counts as how late the loop has been on average, where it is only tried whether the overload is over."""
+"""A trial begins as if the loop had been late by such a share of LONG on average: an overload that is not over is soon found out."""
 HELD: Final = 0.8
-"""Seconds for which a client is not heard after a refusal at most: less than it was told to wait, and than a term."""
+"""Seconds for which a client is not heard after a refusal at most: less than it was told to wait, and than a TERM, in which it is to be
+counted."""
 BRIEF: Final = 0.05
-"""Seconds that are too short for that."""
+"""Seconds. For less than this no client is held."""
 COPIES: Final = 5
-"""How often a body is held at most while it is checked, signed and sent, or verified and passed on: once and a half in each form, and what
-the kernel takes."""
+"""So many times the size of a body is held at most while it is checked, signed and sent, or verified and passed on: once and a half in each
+form, and what the kernel takes."""
 LATE: Final = "the event loop is late"
 """Why work is refused, in the log."""
-_SHARE: Final = 0.5
-_PATIENCE: Final = 4.0  # times as late, for a kind of work that has not had its share
-_AVERAGED: Final = 0.15  # seconds
-_COUNT_AGAIN: Final = 0.05  # seconds; to count clients takes a while if there are many
-_REMEMBERED: Final = 1.0  # seconds in which work done counts for the shares
+_SHARE: Final = 0.5  # of the work done lately; a kind that has had less is let in sooner
+_PATIENCE: Final = 4.0  # times as late the loop may be for that kind
+_AVERAGED: Final = 0.15  # seconds over which the lateness is averaged
+_COUNT_AGAIN: Final = 0.05  # seconds until clients are counted again; that takes a while if there are many
+_REMEMBERED: Final = 1.0  # seconds; what was done so long ago counts for 1/e
 _LATELY: Final = exp(-1)  # what is left of work after that time
 
 
 Work = Literal["sdk", "api"]
 """The kinds of work that have a share each."""
-_COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # beside each other: a signature is worth several requests
+_COSTS: Final[dict[Work, float]] = {"sdk": 5.0, "api": 1.0}  # units: a signature takes as long as several requests
 AT_ONCE: Final = 0.25
-"""What a refusal costs beside these that is made without the parser (`gateway.edge.plain`)."""
+"""Units that a refusal takes without the parser (`gateway.edge.plain`)."""
 LATER: Final = 0.6
-"""The same of one that is made on the usual way."""
+"""Units that it takes on the usual way."""
 LATEST: Final[dict[Work, float]] = {"sdk": 0.004, "api": 0.003}
-"""Seconds that the loop may be late for what there is an ALLOWANCE for: with more all wait longer, and no more is done where others answer
-at once; with less, where they take their time, a fifth of what can be done is not."""
+"""Seconds that the loop may be late for work that the ALLOWANCE is left for. With more, all wait longer, and no more is done where others
+answer at once. With less, a fifth of what can be done is not, where others take their time."""
 REFUSING: Final[dict[Work, float]] = {"sdk": 0.15, "api": 0.65}
-"""So much of the time goes into refusals, as long as that is possible without one of those refused waiting longer than HELD.
+"""The share of the time that goes into refusals. It is exceeded rather than that a client is held for longer than HELD.
 
-It is more than twice the load needs, in which nobody is to wait for a refusal: one of the API takes a fifth of what it spares or more,
-and after a stall those that fell behind are to be answered, too. With less, clients of the API stayed behind for seconds.
+At twice the load nobody is to be held, and so it is more than refusals take then: one of the API takes a fifth or more of what it spares.
+After a stall those that fell behind are to be answered, too: with less, clients of the API stayed behind for seconds.
 """
 
 
@@ -112,12 +122,12 @@ class Share:
 
 
 class Shedder:
-    """Tells whether a request may be begun now. For one event loop; its timer runs only while requests come.
+    """Tells whether a request may begin now. For one event loop; its timer runs only while requests come.
 
-    `has_room` tells whether so many bytes more may be used; it is asked for each request, so it is quick. `clients` tells how many clients
-    have sent something in so many seconds, `queued` for how many seconds work in hand has been put off for other work, `waiting` how many
-    requests have not begun yet, and for how many seconds the first of them has waited. `few` SDK calls may be in hand in any case. `spent`
-    tells how many seconds of the processor's time have been spent so far.
+    What it asks: `has_room`, whether so many bytes more may be used, for each request; `clients`, how many have sent something in so many
+    seconds; `queued`, for how many seconds the first signature has been waited for; `waiting`, how many requests have not begun yet, and
+    for how many seconds the first has waited; `spent`, how many seconds of the processor's time have gone so far. `few` SDK calls may be in
+    hand in any case.
     """
 
     def __init__(
@@ -148,24 +158,24 @@ class Shedder:
         self._late_on_average = 0.0
         self._promised = 0  # bytes
         self._grown = 0  # of these, for what has come for requests in hand
-        self._in_hand = 0.0  # units of the costs
+        self._in_hand = 0.0  # units
         self._refused = 0  # in this overload
-        self._refusing = 0.0  # units that it took to refuse, and what else is no work, ever
+        self._refusing = 0.0  # units that refusals took, and what else is no work, since the beginning
         self._term_began = self._counted_at = 0.0
         self._asked_in_term = self._refused_before = 0
         self._without_crowd = 0  # terms
-        self._doubts = 1  # such terms that are to pass before it is tried whether it goes on without refusals
-        self._tried_at = -inf  # when that was tried last
+        self._doubts = 1  # such terms that are to pass before the next trial
+        self._tried_at = -inf  # when the last trial began
         self._refusals = 0.0  # units that they took lately, as the work done
         self._busy = 0.0  # seconds of the processor's time which that took
-        self._unit = 0.0  # seconds that a unit of the costs takes
+        self._unit = 0.0  # seconds that a unit takes
         self._spent_before_look = spent()
-        self._allowance = 0.0  # seconds of work that may be begun beyond what is always taken
+        self._allowance = 0.0  # seconds of work that there is time for; below zero, owed
         self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
         self._refusing_before_turn = self._refusing_before_look = 0.0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
-        self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that were told that they may begin, and have not yet
-        self._kept_since_look: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # of these
+        self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that may begin (`passes`) and have not yet
+        self._kept_since_look: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # of these, those that keep their places at the next look
         self._heard_again = 0.0  # when the last one that was refused is heard
         self._lacked_memory_at = -TERM
         self._done = dict.fromkeys(_COSTS, 0.0)
@@ -177,10 +187,10 @@ class Shedder:
         return Share(begin, end, pause, resume, self.grow, self.shrink)
 
     def passes(self, work: Work, *, is_new: bool = False) -> bool:
-        """Tell whether a request of this kind may begin now; if so, `begin` does not ask again. Else whoever refuses it calls `refuse`.
+        """Tell whether a request of this kind may begin now. If so, its place is kept for `begin`; else whoever refuses it calls `refuse`.
 
-        A call keeps its place until the look after the next, since to refuse it later costs much, and so does what comes on a connection
-        that `is_new` and has to be opened first; another API request until the next look.
+        The place is kept until the next look. That of a call is kept until the one after that, since to refuse it later costs much; and so
+        is that of a request whose connection `is_new`, which has to be opened first.
         """
         if self._full[work] == (self._loop.time(), self._in_hand):
             return False  # for the others of this turn, too
@@ -200,14 +210,15 @@ class Shedder:
         self.spend(cost)
 
     def spend(self, cost: float) -> None:
-        """Take that something of this cost was done that is no work: nobody was refused it."""
+        """Take that so many units went into what is neither work nor a refusal of work."""
         self._refusing += cost
         self._allowance -= cost * self._unit
 
     def hold(self, work: Work, cost: float = AT_ONCE) -> float:
-        """Return for how many seconds a client that was just refused such work is not to be heard, 0 for not at all: it may ask at once.
+        """Return for how many seconds a client that was just refused such work is not to be heard; 0: it may ask at once.
 
-        Each waits its turn, so that no more of the time goes into refusals, of which this one has cost so much, than is meant to.
+        Those refused are heard one after the other, each as much later as its refusal (of this cost) took, divided by the share of the time
+        that refusals may take (REFUSING).
         """
         now = self._now()
         each = cost * self._unit / REFUSING[work]
@@ -218,7 +229,7 @@ class Shedder:
     def begin(self, work: Work, size: int = 0) -> None:
         """Return if a request of this kind may begin, with a body of so many bytes that is to be held. Raises GatewayError OVERLOADED.
 
-        What was promised room for its body has it until `end`, beside what it uses already.
+        There is room for its body until `end`: others are promised only what is left.
         """
         if self._due is None:
             self._spent_before_look = self._spent()  # what was spent while no requests came is not theirs
@@ -255,9 +266,9 @@ class Shedder:
         self._in_hand += _COSTS[work]
 
     def grow(self, size: int) -> bool:
-        """Promise room, if there is that, for so many bytes more that come for a request in hand, until `shrink`; say whether.
+        """Promise room for so many bytes more that come for a request in hand, until `shrink`. Tell whether there is that.
 
-        While no other has grown, one may in any case: there may never be as much.
+        One may always grow while no other has: else it could wait for ever, where there never is as much room.
         """
         held = size * COPIES
         if self._grown and not self._has_room(self._promised + held):
@@ -287,8 +298,8 @@ class Shedder:
     def _has_place(self, work: Work) -> bool:
         """Tell whether work of this kind may begin now.
 
-        The first since the last look may, and all while few are in hand; others if the loop is in time, or if it is not later than LATEST
-        and there was time before that was not used. For a kind of work that has not had its share it may be four times as late.
+        It may if it is the first since the last look, or few are in hand. It may if the loop is in time (SHORT, REQUESTS), or not later
+        than LATEST while there is an ALLOWANCE. For a kind of work that has had less than its share, the loop may be four times as late.
         """
         turn = self._loop.time()
         if turn != self._turn:
@@ -307,7 +318,7 @@ class Shedder:
         return late <= limit or (late <= LATEST[work] and self._allowance > 0)
 
     def _spent_refusing(self, before: float) -> float:
-        """Return how many seconds have gone into refusals since then: to refuse more would not get these back."""
+        """Return how many seconds have gone into refusals since there were so many units of them. They are no reason to refuse more."""
         return (self._refusing - before) * self._unit
 
     def _note_memory(self) -> None:
@@ -342,7 +353,7 @@ class Shedder:
             self._due = None
 
     def _measure(self, passed: float) -> None:
-        """Keep what was done and refused lately, and how long it took."""
+        """Keep what was done and refused lately, and what processor's time that took: so a unit's time is known."""
         fades, spent = exp(-passed / _REMEMBERED), self._spent()
         for work in self._done:
             self._done[work] *= fades
@@ -353,7 +364,7 @@ class Shedder:
         self._unit = self._busy / max(1.0, sum(self._done.values()) + self._refusals)
 
     def _switch(self, now: float) -> None:
-        """Begin an overload if the loop has been late for a crowd; end it after a term in which hardly any was refused, or terms of few."""
+        """Begin an overload if the loop has been late for a crowd. End it after a term with hardly a refusal, or terms without a crowd."""
         if not self.is_shedding:
             if self._late_on_average < LONG or now - self._counted_at < _COUNT_AGAIN:
                 return
@@ -377,11 +388,11 @@ class Shedder:
         self._log.warning("taking all requests again", refused=self._refused)
 
     def _lacks_crowd(self) -> bool:
-        """Tell at the end of a term whether enough terms have passed without a crowd."""
+        """Tell at the end of a term whether enough terms without a crowd have followed each other."""
         self._without_crowd = 0 if self._has_crowd() else self._without_crowd + 1
         return self._without_crowd >= self._doubts
 
     def _has_crowd(self) -> bool:
-        """Tell whether what the clients of a term want at once takes longer than as many SDK calls as make a crowd."""
+        """Tell whether one request of each client of a term costs more than CROWD calls, at the average cost of what was done lately."""
         cost = sum(self._done.values()) / max(1.0, sum(map(self.lately, self._done)))
         return self._clients(TERM) * cost > CROWD * _COSTS["sdk"]

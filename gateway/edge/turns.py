@@ -1,9 +1,8 @@
 """Requests begin a few in each turn of the event loop; more than that wait for the turns to come.
 
-What is begun together is in hand together, step by step. With hundreds of requests in hand, nothing of one is left in the processor's
-caches when its next step comes: 512 requests of the API at a time take half as long again each, so that a worker which a stall has left
-with so many could not catch up any more. It is what begins that is counted, not what is in hand: nobody waits for a slow upstream of
-others.
+What begins together goes on together, step by step. With hundreds of requests that do, nothing of one is left in the processor's caches
+when its next step comes: of 512 requests of the API at a time, each takes half as long again. A worker that a stall has left with so many
+could not catch up any more. Only what begins is counted, not what is in hand: nobody waits for a slow upstream of others.
 """
 
 from collections import deque
@@ -12,11 +11,11 @@ from time import monotonic
 from typing import Final, Protocol
 
 AT_ONCE: Final = 32
-"""So many requests begin in one turn: 3 ms of the API's. With fewer, less is done in each turn beside what every turn costs."""
+"""So many requests begin in one turn; those of the API take 3 ms. With fewer, more of the time goes into what every turn costs."""
 
 
 class Loop(Protocol):
-    """What is needed of an event loop. `time` is when its present turn began, as uvloop tells it; within a millisecond, turns are one."""
+    """What is needed of an event loop. `time` is when its present turn began, as uvloop tells it: turns within a millisecond are one."""
 
     def time(self) -> float:
         """Return the loop's time in seconds."""

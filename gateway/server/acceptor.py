@@ -31,11 +31,11 @@ from gateway.server.standing import StandingQueue, has_crowd, refuse, waited
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
 MOST: Final = 256
-"""So many at most, where connections end with their first request as fast as they come: those of clients that connect for each request.
-What waits in the system's queue nobody sees, nor for how long; so it is to be empty before there is too much to do. Clients that come back
-all at once, and stay, are taken few by few, beside the work in hand."""
+"""So many at most. More than a BATCH are taken where connections end with their first request as fast as they come: those of clients that
+connect for each request. What waits in the system's queue nobody sees, nor for how long; so it is to be empty before there is too much to
+do. Clients that come back all at once, and stay, are taken few by few, beside the work in hand."""
 _FADES: Final = 0.98
-"""What is left in each turn of the connections that have been opened and have ended so before."""
+"""Of the connections that were opened, and of those that ended with their first request, so many are still counted a turn later."""
 RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
@@ -60,9 +60,12 @@ class Admit(Protocol):
 class Acceptor:
     """Accepts while it is started and holds fewer than `connections`; above that, connections wait in the system's queue.
 
-    `open` is how many it holds, with those that are being opened, or wait for that; `refusal` gives what a client gets for whose connection
-    there is no descriptor, which is so above the limit if that `is_short` for want of them. Every connection of `edge` must come from here.
-    Those with TLS are always taken few by few, as each takes as long as a request; who has waited too long for that is refused.
+    `open` is how many it holds, with those that are being opened, or wait for that. Every connection of `edge` must come from here. A
+    client for whose connection there is no descriptor gets what `refusal` gives; so does one above the limit if that `is_short` for want
+    of them.
+
+    While work is refused, connections of clients that connect for each request are given to `EarlyRefusals`. Connections with TLS are
+    always taken few by few, as each takes as long as a request; who has waited too long for that is refused (`StandingQueue`).
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Acceptor:
         self._reserve = Reserve()
         self._early = EarlyRefusals(edge, self._open, admission.sends_header, self._go_on)
         self._queues = {sock: StandingQueue(partial(has_crowd, sock), log) for sock in sockets}
-        self._ended = 0  # connections with one request at most, since some were taken last
+        self._ended = 0  # connections that had one request at most, since some were taken last
         self._opened_lately = self._ended_lately = 0.0
         self._opening: set[asyncio.Task[bool]] = set()
         self._loop: asyncio.AbstractEventLoop
@@ -176,7 +179,7 @@ class Acceptor:
     def _accept_in_time(self, sock: socket.socket) -> None:
         """Accept few connections, and refuse those before and between them that have waited too long: that costs little.
 
-        Who waited because there were too many connections has not: that is no overload.
+        Only the time counts in which connections were accepted: to wait because there are too many of them is no overload.
         """
         queue, left, accepts_for = self._queues[sock], BATCH, self._loop.time() - self._accepts_since
 
@@ -192,7 +195,7 @@ class Acceptor:
         self._accept_some(sock, MOST, take)
 
     def _accept_refusing(self) -> None:
-        """Accept all that waits, unless too much of the time goes into refusing what cannot begin, and look again in a moment."""
+        """Accept all that waits, unless to refuse what cannot begin takes more of the time than it is meant to. Look again in a moment."""
         self._hold()
         try:
             for sock in self._sockets:
@@ -210,7 +213,7 @@ class Acceptor:
         self._listen()
 
     def _full(self) -> None:
-        """Let the rest wait until a connection ends; that there is one, the loop has just said, and is asked again after a while."""
+        """Let those that wait do so until a connection ends. Count that there are some, and again after a while if there still are."""
         self._hold()
         self._question = self._loop.call_later(self._again, self._listen)
         self._edge.metrics.rejected("connections").inc()

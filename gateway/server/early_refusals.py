@@ -1,9 +1,10 @@
-"""Refusals before a connection is opened for a request: all that is done for one, only to close it, would cost as much as the work refused.
+"""Overload by clients that connect for each request: their requests are refused before their connections are opened.
 
-Clients that connect for each request send it with the connection; so do those of which many others have connections already, as a proxy
-that keeps a few. While work is refused, what has come of them is read before anything else, a balancer's PROXY header too, and their
-connection ends with the refusal. A proxy that is busy connects a good while before it sends; so those that bring nothing are opened only
-when they still have not after a second.
+To open a connection, only to refuse its one request and close it, would cost as much as the work that is refused. Most such clients send
+their requests at once. So while work is refused, what has come on a new connection is read before anything else, a balancer's PROXY header
+too, and the connection ends with the refusal. What cannot be refused so is opened, with what has been read of it.
+
+A busy proxy connects a good while before it sends. So a connection on which nothing has come is waited for, and opened after a second.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from gateway.edge.server import EdgeServer, Refusal
 from gateway.server.proxy_protocol import HeaderInvalid, parse
 
 SILENT: Final = 1.0
-"""Seconds after which a connection is opened on which nothing has come."""
+"""Seconds after which a connection is opened on which no request has come."""
 Admit = Callable[[socket.socket, str, bytes], object]
 
 
@@ -35,11 +36,10 @@ class Newcomer(Struct, eq=False, gc=False):
 
 
 class EarlyRefusals:
-    """Refuses what new connections bring, together: `ask` for each of them, then `send`.
+    """Refuses what new connections bring: `ask` for each of them, then `send`, which answers all that were refused.
 
     `admit` opens a connection, of which these bytes have been read. `sends_header` tells whether those of a peer begin with a PROXY header.
-    `waiting` is how many have brought no request yet, and `on_fewer` is called when some of these may have ended. All belongs to one loop,
-    which runs.
+    `on_fewer` is called when some of those that were `waiting` may have ended. For the running event loop.
     """
 
     def __init__(self, edge: EdgeServer, admit: Admit, sends_header: Callable[[str], bool], on_fewer: Callable[[], None]) -> None:
@@ -57,9 +57,10 @@ class EarlyRefusals:
         return len(self._silent)
 
     def ask(self, sock: socket.socket, peer: str, now: float, first: bytes = b"") -> bool:
-        """Read what has come on a new connection and have it refused, or admit it. `peer` is its address, empty on a unix socket.
+        """Read what has come on a new connection, and have it refused, admit it, or wait for more.
 
-        `first` is what has been read before. Return whether more may be refused now, without too much of the time going into that.
+        `peer` is its address, empty on a unix socket; `first` is what has been read before. Return whether more may be asked now: False
+        when refusals take more of the time than they are meant to.
         """
         try:
             came = sock.recv(READ)
@@ -86,7 +87,7 @@ class EarlyRefusals:
         return not refusal.held
 
     def _begun(self, peer: str, data: bytes) -> tuple[str, bytes] | None:
-        """Return who has sent this, and what of a request there is; None where a PROXY header has to come, and is not whole yet or none."""
+        """Return who has sent this, and the request as far as it has come. None if its PROXY header is none, or is not whole yet."""
         own = unmapped(peer) if peer else UNIX
         if not self._sends_header(peer):
             return own, data
@@ -97,7 +98,7 @@ class EarlyRefusals:
         return None if header is None else (header.client or own, data[header.size :])
 
     def send(self) -> None:
-        """Send the answers: what wakes up one client after the other costs less when nothing else is done between."""
+        """Send the answers, one after the other: to wake up clients costs less when nothing else is done between."""
         refused, self._refused = self._refused, []
         for sock, refusal in refused:
             try:
@@ -154,7 +155,7 @@ class EarlyRefusals:
 
 
 class _Silent(Struct, frozen=True, eq=False, gc=False):
-    """Who has brought no request yet: its peer, what has been read of it (a PROXY header, or nothing), and when that was."""
+    """A connection without a request yet: its peer, what has been read of it (a PROXY header, or nothing), and when it was last read."""
 
     peer: str
     first: bytes

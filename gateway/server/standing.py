@@ -1,8 +1,8 @@
-"""The system's queue of new connections, where each takes long to open: how long they wait there, and whether they do all the time.
+"""Overload by TLS handshakes: which connections that waited in the system's queue are refused.
 
-A handshake of TLS takes as long as a request or longer, and nothing can be answered without one. Where clients connect faster than that,
-all of them would wait for as long as the queue is, seconds, and none would be served in time. A burst is no such case: it passes, however
-long that takes. So what tells is a standing queue, as in CoDel (RFC 8289): for a good while, all that came have waited for too long.
+A handshake takes as long as a request or longer, and nothing can be answered without one. Where clients connect faster than that, the queue
+grows to seconds, and nobody in it is served in time. A burst is no such case: it passes, however long that takes. So what tells is a
+standing queue, as in CoDel (RFC 8289): for a good while, each connection that was taken has waited for too long.
 """
 
 import socket
@@ -15,14 +15,14 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 LONG: Final = 0.05
-"""Seconds. Who has waited longer has waited too long."""
+"""Seconds. A connection that has waited for longer has waited too long."""
 SHORT: Final = 0.008
-"""The same while connections are refused: as many wait as can be opened meanwhile, and who is refused is told so in time."""
+"""The same once connections are refused. So no more wait than can be opened meanwhile, and who is refused is told so soon."""
 TERM: Final = 1.0
-"""Seconds for which all that came, and all that were taken, must have waited too long. The first bounds a burst, the second a pause of the
-process. So long after the last refusal nobody is refused any more."""
+"""Seconds. Refusing begins when all connections have waited too long that came, and that were taken, within so long a time: a burst comes
+within a shorter one, and what waits behind a pause of the process is taken within a shorter one. It ends so long after the last refusal."""
 CROWD: Final = 128
-"""With fewer waiting nobody is refused, however slow it gets: their number is the bound."""
+"""Refusing does not begin while fewer wait, however slow it gets for them: their number is the bound."""
 REFUSAL: Final = bytes((21, 3, 3, 0, 2, 2, 80))
 """A fatal alert, internal_error, as a server may send it instead of its first message (RFC 8446, 5.1 and 6.2): none tells of overloads."""
 _READ_AWAY: Final = 16 * 1024
@@ -32,15 +32,15 @@ _HEARD: Final = 52  # tcpi_last_data_recv: how many milliseconds ago the last by
 
 
 class StandingQueue:
-    """Tells which connections of a listening socket have waited too long. `has_crowd` tells whether many wait there."""
+    """Tells which connections of one listening socket to refuse. `has_crowd` tells whether a CROWD waits there."""
 
     def __init__(self, has_crowd: Callable[[], bool], log: FilteringBoundLogger, now: Callable[[], float] = monotonic) -> None:
         self._has_crowd = has_crowd
         self._log = log
         self._now = now
-        self._first: tuple[float, float] | None = None  # of those that all have waited too long: when it was taken, and came
-        self._refused_at = 0.0
-        self._refused = 0  # since nobody was
+        self._first: tuple[float, float] | None = None  # when the first was taken, and came, since which all have waited too long
+        self._refused_at = 0.0  # the last one
+        self._refused = 0  # so many since refusing began; 0 while nobody is refused
 
     def refuses(self, waited: float) -> bool:
         """Take that a connection is taken which has waited for so many seconds, and tell whether to refuse it."""
@@ -60,6 +60,7 @@ class StandingQueue:
         return True
 
     def _stands(self, now: float, came: float) -> bool:
+        """Take that a connection is taken now which has waited too long, and tell whether the queue has been standing for a TERM."""
         if self._first is None:
             self._first = now, came
         taken_first, came_first = self._first
@@ -67,7 +68,7 @@ class StandingQueue:
 
 
 def has_crowd(listening: socket.socket) -> bool:
-    """Tell whether many connections wait at a listening socket. False where the system does not tell."""
+    """Tell whether a CROWD of connections waits at a listening socket. False where the system does not tell."""
     return _tcp_info(listening, _WAITING) >= CROWD
 
 

@@ -285,7 +285,8 @@ async def test_F1_who_says_nothing_yet_when_it_stops_is_served_once_more(begin: 
     await rig.until(lambda: rig.acceptor.open == 0)
 
 
-async def test_who_says_nothing_yet_is_opened_when_accepting_stops(begin: StartRig) -> None:
+async def test_who_says_nothing_yet_is_opened_when_accepting_stops(begin: StartRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.server.early_refusals.SILENT", 60.0)  # it is not opened for that
     rig = await begin()
     [sock] = await silent_ones(rig)
     rig.acceptor.stop()

@@ -85,6 +85,13 @@ def test_a_term_after_the_last_refusal_it_is_over(queue: Queue) -> None:
     assert queue.take(LONG + 0.001, after=TERM * 0.01)
 
 
+def test_when_it_is_over_the_next_one_that_has_waited_too_long_is_no_overload_yet(queue: Queue) -> None:
+    queue.overload()
+    assert not queue.take(LONG * 2, after=TERM)
+    assert not queue.take(LONG * 2, after=TERM * 0.99)
+    assert queue.take(LONG * 2, after=TERM * 0.01)
+
+
 @pytest.fixture
 def server() -> socket.socket:
     return listening()
