@@ -92,7 +92,7 @@ def subject(transport: asyncio.BaseTransport) -> str | None:
         return None
     try:
         name = x509.load_der_x509_certificate(shown).subject.rfc4514_string()
-    except ValueError:  # OpenSSL is less strict
+    except (ValueError, x509.InvalidVersion):  # OpenSSL is less strict
         return None
     return _UNSAFE.sub(_escape, name) or None
 

@@ -91,8 +91,15 @@ def _check_pair(certificate: Path, private_key: Path, path: KeyPath, now: dateti
         yield Fault((*path, "private_key"), key)
         return
     chain = _certificates(certificate)
-    if not isinstance(chain, str) and chain[0].public_key() != key.public_key():
+    if not isinstance(chain, str) and not _are_pair(chain[0], key):
         yield Fault((*path, "private_key"), "this is not the private key of the certificate")
+
+
+def _are_pair(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # it is for another kind of key than those that can be read
+        return False
 
 
 def _check_dates(certificate: x509.Certificate, path: KeyPath, now: datetime) -> Iterator[Fault]:
@@ -117,6 +124,8 @@ def _certificates(file: Path) -> list[x509.Certificate] | str:
         return f"cannot be read: {error.strerror}"
     except ValueError:
         return "holds no certificates in PEM form"
+    except x509.InvalidVersion:
+        return "holds a certificate of an unknown version"
 
 
 def _key(file: Path) -> PrivateKeyTypes | str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.config import Config, ServerTls
 from gateway.edge.tls import check_server_tls, server_context, subject
 from tests.config.files import Files
-from tests.upstream.certificates import Authority, Pair, weak_pair
+from tests.upstream.certificates import VERSION_2, VERSION_3, Authority, Pair, spoiled, weak_pair
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -137,8 +137,9 @@ def test_without_tls_or_certificate_there_is_no_subject() -> None:
     assert subject(asyncio.BaseTransport({"ssl_object": Session(None)})) is None
 
 
-def test_a_certificate_that_cannot_be_read_names_nobody() -> None:
-    assert subject(asyncio.BaseTransport({"ssl_object": Session(b"\x30\x00")})) is None
+def test_a_certificate_that_cannot_be_read_names_nobody(authority: Authority) -> None:
+    for shown in (b"\x30\x00", spoiled(authority.ca, VERSION_3, VERSION_2)):
+        assert subject(asyncio.BaseTransport({"ssl_object": Session(shown)})) is None
 
 
 @settings(deadline=None)

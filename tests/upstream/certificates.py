@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -65,6 +66,18 @@ class Authority:
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return pair
+
+
+def spoiled(certificate: Path, good: bytes, bad: bytes) -> bytes:
+    """Return a certificate in DER with these bytes in place of those."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    assert der.count(good) == 1
+    return der.replace(good, bad)
+
+
+VERSION_3: Final = bytes.fromhex("a003020102")
+VERSION_2: Final = bytes.fromhex("a003020101")
+"""How the version stands in a certificate; OpenSSL takes every one, and cryptography none but the first and the third."""
 
 
 def weak_pair(folder: Path) -> Pair:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from gateway.config import Fault, Tls
 from gateway.upstream.tls import MAX_FILE, check, client_context
-from tests.upstream.certificates import Authority, Pair, weak_pair
+from tests.upstream.certificates import VERSION_2, VERSION_3, Authority, Pair, spoiled, weak_pair
 
 PATH = ("session", "forward", "tls")
 
@@ -67,10 +67,10 @@ def test_E1_files_that_hold_something_else_are_faults(tmp_path: Path, server_pai
     assert "canary" not in str(found)
 
 
-@pytest.mark.parametrize("spoiled", ["cut-off", "indented"])
-def test_E1_a_bundle_that_openssl_does_not_take_is_a_fault(tmp_path: Path, authority: Authority, spoiled: str) -> None:
+@pytest.mark.parametrize("how", ["cut-off", "indented"])
+def test_E1_a_bundle_that_openssl_does_not_take_is_a_fault(tmp_path: Path, authority: Authority, how: str) -> None:
     tls, pem = Tls(ca=tmp_path / "bundle.pem"), authority.ca.read_bytes()
-    (tmp_path / "bundle.pem").write_bytes(pem + pem[:200] if spoiled == "cut-off" else pem.replace(b"\n", b"\n "))
+    (tmp_path / "bundle.pem").write_bytes(pem + pem[:200] if how == "cut-off" else pem.replace(b"\n", b"\n "))
     with pytest.raises(OSError):
         client_context(tls)
     [(key, message, is_warning)] = faults(tls)
@@ -84,6 +84,19 @@ def test_E1_a_client_certificate_that_openssl_does_not_take_is_a_fault(tmp_path:
     with pytest.raises(OSError):
         client_context(tls)
     assert faults(tls) == [("certificate", "OpenSSL takes it not: EE_KEY_TOO_SMALL", False)]
+
+
+def test_E1_a_certificate_of_an_unknown_version_is_a_fault(tmp_path: Path, authority: Authority) -> None:
+    unknown = ssl.DER_cert_to_PEM_cert(spoiled(authority.ca, VERSION_3, VERSION_2))
+    (tmp_path / "bundle.pem").write_text(authority.ca.read_text() + unknown)
+    assert faults(Tls(ca=tmp_path / "bundle.pem")) == [("ca", "holds a certificate of an unknown version", False)]
+
+
+def test_E1_a_certificate_for_an_unknown_kind_of_key_is_that_of_no_private_key(tmp_path: Path, server_pair: Pair) -> None:
+    usual, unknown = (bytes.fromhex(f"2a8648ce3d0301{number}") for number in ("07", "06"))  # curves: P-256, and one that nobody uses
+    (tmp_path / "unknown.crt").write_text(ssl.DER_cert_to_PEM_cert(spoiled(server_pair.certificate, usual, unknown)))
+    tls = Tls(certificate=tmp_path / "unknown.crt", private_key=server_pair.private_key)
+    assert faults(tls) == [("private_key", "this is not the private key of the certificate", False)]
 
 
 def test_certificate_and_private_key_belong_together(authority: Authority, server_pair: Pair) -> None:
