@@ -75,8 +75,8 @@ class ServerLimits:
 class EdgeServer:
     """Makes a `Connection` for each client. `unknown_method` says how a method outside the parser's list is answered on a path.
 
-    While `shedder` refuses work, `refuse` may do that with a whole request before `handler` is called: it returns the answer if it has, and
-    for how many seconds the client is not to be heard then. `turns` lets requests begin, and `note_unbegun` is told of those that never
+    While `shedder` refuses work, `refuse` may do that with a request whose head has come, before `handler` is called: it returns the
+    `Refusal` if it has. `turns` lets requests begin, and `note_unbegun` is told of those that never
     will, and why. `open` is how many connections there are, and `on_closed` is told of each that has closed.
     """
 

@@ -13,7 +13,7 @@ from gateway.passthrough.framing import Framing
 from gateway.upstream import Connection
 from gateway.upstream.deadline import within
 
-_FIRST_EXTRA: Final = 1.0  # a client that waits for 100 has at most so long less to wait
+_FIRST_EXTRA: Final = 1.0  # seconds more for the first piece: so late a client that waits for 100 may be asked for it
 
 
 class Body(Struct, frozen=True):
@@ -25,9 +25,8 @@ class Body(Struct, frozen=True):
 
 
 def announced_body(request: Request, max_body: int) -> Body:
-    """Return what is known of the body of a request. Raises BodyTooLarge where that is too large, REQUEST_MALFORMED and ClientLeft."""
-    declared = request.headers.get("Content-Length")
-    length = int(declared) if declared is not None else None
+    """Return what is known of the body of a request. Raises BodyTooLarge."""
+    length = request.content_length
     if length is not None and length > max_body:
         raise BodyTooLarge
     if not request.chunked and not length:

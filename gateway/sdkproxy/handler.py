@@ -90,8 +90,9 @@ class SdkProxy:
             raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "media type")
         if "Content-Encoding" in headers and not all(map(_is_identity, headers.getall("Content-Encoding"))):
             raise GatewayError("UNSUPPORTED_MEDIA_TYPE", "content coding")
-        length = headers.get("Content-Length")
-        size = int(length) if length is not None else self._limits.size
+        size = request.content_length
+        if size is None:
+            return self._limits.size
         if size > self._limits.size:
             raise BodyTooLarge
         return size
