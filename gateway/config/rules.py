@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.values import HOST, PORT, Masked, is_host, is_port
+from gateway.config.values import HOST, LABEL, PORT, Masked, is_host, is_port
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, section 5.6.2  # noqa: S105  # not a secret
 _PATH: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
@@ -233,7 +233,7 @@ def _method(text: str) -> str | None:
 
 
 def _server_name(text: str) -> str | None:
-    return None if is_host(text) or is_host(f"[{text}]") else "write a host name or IP address"
+    return None if is_host(text) or is_host(f"[{text}]") else "write a host name or IP address, without brackets"
 
 
 HEADER_NAME: Final = Text(_TOKEN, "the name of a header, such as X-Customer-Id", _no_framing)
@@ -246,7 +246,7 @@ ORIGIN: Final = Text(rf"https://{HOST}(?::{PORT})?", "https://host or https://ho
 SERVER: Final = Text(rf"https?://{HOST}(?::{PORT})?|unix:.+", "http://host:port, https://host:port or unix:PATH", _server)
 NETWORK: Final = Text(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?", "an address or network such as 10.20.0.0/16", _network)
 PROXY: Final = Text(rf"http://{HOST}:{PORT}", "http://host:port", _url)
-SERVER_NAME: Final = Text(rf"(?:{HOST}|[0-9A-Fa-f:.]+)", "a host name or IP address", _server_name)
+SERVER_NAME: Final = Text(rf"{LABEL}(?:\.{LABEL})*|[0-9A-Fa-f:.]+", "a host name or IP address, without brackets", _server_name)
 JSON_POINTER: Final = Text(r"(?:/(?:[^~/]|~[01])*)+", "a JSON Pointer (RFC 6901) such as /user/customerId")
 PATH_PREFIX: Final = Text(rf"(?:/{_SEGMENT})+", "a path such as /alipayplus: letters, digits and -._~!$&'()*+,=:@ only", _path_prefix)
 ROUTE_PREFIX: Final = Text(r"/.*", "a path such as /wallet, or / for all")

@@ -84,7 +84,7 @@ BAD = [
         ["a:4318", "grpc://a:4317", "http://a/v1/traces", "http://a/v1/traces/", "http://u:p@a", "http://a?b", "http://a/#b"],
     ),
     (rules.PROXY, ["https://a:1", "http://a", "http://a:1/", "http://u:p@a:1", "a:1", "socks5://a:1"]),
-    (rules.SERVER_NAME, ["", "a b", "a:1", "https://a", "1.2.3.400", "[]"]),
+    (rules.SERVER_NAME, ["", "a b", "a:1", "https://a", "1.2.3.400", "[]", "[::1]"]),
     (rules.JSON_POINTER, ["", "sub", "a/b", "/a~", "/a~2", "$.sub", "#/sub"]),
     (
         rules.PATH_PREFIX,
