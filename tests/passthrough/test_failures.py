@@ -263,6 +263,25 @@ async def test_D6_a_client_that_leaves_releases_the_upstream(
     assert sum(rig.count("gateway_upstream_requests_total", upstream="wallet", endpoint=rig.server, outcome=o) for o in OUTCOMES) == 0
 
 
+async def test_A11_what_a_client_asked_for_that_has_left_while_its_login_was_checked_is_not_sent(
+    start_rig: StartRig, start_peer: StartPeer
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_to_end()
+
+    peer = await start_peer(script)
+    rig = await start_rig(peer.url, session="required")
+    rig.sessions.block = asyncio.Event()
+    client = await rig.connect(GET.replace(b"\r\n\r\n", b"\r\nAuthorization: good\r\n\r\n"))
+    await until(lambda: bool(rig.sessions.checked))
+    client.reset()
+    await until(lambda: not rig.edge.open)
+    rig.sessions.block.set()
+    (line,) = await rig.ended()
+    assert (line["status"], line["reason"]) == (499, "client_abort")
+    assert all(call.received == b"" for call in peer.calls)
+
+
 async def test_F1_an_answer_that_a_shutdown_cuts_keeps_its_status_and_size(start_rig: StartRig, start_peer: StartPeer) -> None:
     async def script(call: Call) -> None:
         await call.read_request()
