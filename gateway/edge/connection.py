@@ -226,7 +226,7 @@ class Connection(BaseProtocol):
         self._wake()
 
     def _note_unbegun(self, reason: str) -> None:
-        """Take that the request whose turn it would be, or what is none, never begins."""
+        """Take that the request that waits for its turn never begins. What is no request is answered nevertheless."""
         if self._waiter is not None and self._queue:
             request = self._queue[0]
             if isinstance(request, Exception):
@@ -253,7 +253,7 @@ class Connection(BaseProtocol):
             self._deadline.set(self._edge.limits.idle_timeout, self._idle_too_long)
 
     def _idle_too_long(self) -> None:
-        """Close the connection, unless what has come meanwhile was refused at once, is put off, or waits since the client is not heard."""
+        """Close the connection, unless something has come: it was refused at once, is put off, or waits since the client is not heard."""
         idle_timeout = self._edge.limits.idle_timeout
         left = self.heard_at + idle_timeout - self._loop.time()
         if left > 0 or self._has_come():

@@ -101,12 +101,11 @@ class Front:
     def refuse(self, sender: Sender, data: bytes) -> Refusal | None:
         """While work is refused, refuse at once what a client has sent, if it is one request and nothing else can be said of it.
 
-        Return the answer to be written, for how many seconds the client is not to be heard then, and how much of the body is missing: that
-        may come behind the answer, unless it is much.
+        It is for SDK calls by their one target, and for requests of the API. A part of the body may be missing, if it is not much: it may
+        come behind the answer. The connection goes on, unless the request is its last one or the sender `is_new`. One that a proxy shares
+        among clients is always heard, since what comes on it next is somebody else's.
 
-        This takes a quarter of what a refusal takes on the usual way, where all is prepared for more. It is for SDK calls by their one
-        target, and for requests of the API. The connection goes on; one that a proxy shares among clients is always heard, since what comes
-        on it next is somebody else's.
+        This takes less than half of what a refusal takes on the usual way (AT_ONCE, LATER), where all is prepared for more.
         """
         shedder = self._shedder
         if shedder is None or not shedder.is_shedding or self.draining or END_OF_HEAD not in data:
@@ -249,9 +248,9 @@ class Front:
         return caller, trace
 
     def _rest(self, request: Request, exchange: Exchange) -> None:
-        """Do not hear a client for a while that was refused while work is: no more of the time is to go into that than is meant to.
+        """While work is refused, do not hear a client for a while that has just been refused: no more of the time is to go into refusals.
 
-        So it is with those that ask for what there is not, which would never be refused for want of time: there they count as calls.
+        Nor is one heard that asked for what there is not: that is answered however much there is to do. These wait as calls do.
         """
         shedder, connection = self._shedder, request.connection
         if shedder is None:

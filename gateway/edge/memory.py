@@ -13,15 +13,15 @@ from gateway.telemetry.cgroup import ROOT, Cgroup, cgroups
 NEARLY: Final = 0.9
 """The share of a limit that may be used."""
 PERIOD: Final = 0.1
-"""Seconds for which what was read holds, unless CLOSE of the room is asked for, with what has begun since."""
+"""Seconds after which the memory in use is read again."""
 CLOSE: Final = 0.25
-"""A share."""
+"""A share of the room. When a request, and what has begun since the last reading, may take so much, it is read again sooner."""
 AT_LEAST: Final = 0.005
-"""Seconds for which it holds in any case."""
+"""Seconds between two readings in any case."""
 LIMITS_PERIOD: Final = 1.0
 """Seconds for which the limits hold: whoever runs the process may change them."""
 UNSEEN: Final = 192 * 1024
-"""Bytes that a request may take, beside its body, before that is seen: what is held of its answer while its client is slow."""
+"""Bytes reckoned for a request, beside its body, until the next reading: so much of its answer may be held while its client is slow."""
 _NO_LIMIT: Final = 1 << 62  # version 1 writes the largest number of whole pages
 
 

@@ -76,7 +76,11 @@ class Queue:
             pass
 
     def _may_join(self, now: float, timeout: float, places: float) -> bool:
-        """Tell whether one more may wait: in a burst, and where the queue is short; in none where no place has come free for a timeout."""
+        """Tell whether one more may wait.
+
+        It may in a burst, and where the queue is short; but not where no place has come free for as long as it may wait. How long a place
+        is held is reckoned from how fast places have come free.
+        """
         if not self._waiters:
             if now - self._ended > LASTING:
                 self._freed, self._since, self._last = 0.0, now, now
