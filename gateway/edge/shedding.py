@@ -32,7 +32,7 @@ LONG: Final = 0.015
 COUNTED: Final = 2 * LONG
 """Seconds. A single delay counts for so long at most: that the process was stopped for a moment is no overload."""
 CROWD: Final = 128
-"""An overload needs more clients than these that asked for SDK calls within a TERM; of those with cheaper requests, as many more."""
+"""An overload needs more clients than these that asked for SDK calls within a TERM, five times as many if their requests cost a fifth."""
 MANY: Final = 24
 """A delay counts only while so many SDK calls, or as many units of API requests, are in hand or wait to begin. With fewer, it is others
 that keep the loop from the CPU. Those that wait for their clients (`pause`) are not in hand."""
