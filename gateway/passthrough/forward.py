@@ -68,6 +68,7 @@ class Forward:
         self._outcome: Outcome = "ok"
         self._heard = False  # of an answer; the request is not repeated then
         self._is_paused = False
+        self._sends_rest = False  # of the body, though the answer has come whole
 
     async def run(self) -> Streamed:
         """Send the request and pass the answer on; it has been written when this returns.
@@ -162,6 +163,10 @@ class Forward:
         self._upload = asyncio.create_task(self._send_body(connection))
         try:
             await self._answer(connection)
+            if self._sends_rest:
+                await asyncio.wait((self._upload,))
+                if self._failure is not None:
+                    raise ConnectionLost("given up")
         finally:
             if own_continue is not None:
                 own_continue.cancel()
@@ -186,7 +191,7 @@ class Forward:
         except TimeoutError:
             self._give_up(GatewayError("UPSTREAM_TIMEOUT", "upstream: takes no request body"), "timeout")
         except BodyTimeout as error:
-            if not self._is_unasked:
+            if not (self._reply.has_begun and self._is_unasked):
                 self._give_up(error, "abandoned")
         except Exception as error:  # noqa: BLE001  raised by whoever reads the answer
             self._give_up(error, "abandoned")
@@ -212,8 +217,8 @@ class Forward:
 
     @property
     def _is_unasked(self) -> bool:
-        """Whether the answer came instead of the 100 that the client waits for: its body need not follow (RFC 9110, 10.1.1)."""
-        return self._reply.has_begun and not self._client.is_asked and expects_continue(self._request)
+        """Whether the client waits for a 100: its body need not follow where the answer comes instead (RFC 9110, 10.1.1)."""
+        return not self._client.is_asked and expects_continue(self._request)
 
     def _continue(self) -> None:
         """Ask for the body, once, unless the answer has been given."""
@@ -250,8 +255,14 @@ class Forward:
             self._reply.interim(head, self._way.response_rules)
 
     def _begin(self, connection: Connection, head: Head) -> None:
-        """Pass on the head, and what has come of the body."""
-        keeps_alive = not (self._is_uploading or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
+        """Pass on the head, and what has come of the body.
+
+        An upstream that keeps its connection reads what is still to come of the request (RFC 9112, 9.3), and may count on it.
+        """
+        goes_on = head.status < _FIRST_ERROR and connection.keeps_alive and not self._is_unasked
+        self._sends_rest = self._is_uploading and goes_on
+        is_cut = self._is_uploading and not self._sends_rest
+        keeps_alive = not (is_cut or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
         self._reply.begin(
             head,
             self._way.response_rules,

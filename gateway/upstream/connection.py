@@ -191,6 +191,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the whole answer has come; some of its body may still be there to be taken."""
         return self._parser.complete
 
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the peer has said, with the head of its answer, that another request may follow."""
+        return self._parser.keep_alive
+
     def take_body(self) -> bytes:
         """Return what has come of the body and was not read, without waiting: nothing if there is nothing."""
         body = self._parser.take_body()

@@ -474,6 +474,58 @@ async def test_an_answer_may_come_while_the_request_is_still_coming(start_rig: S
     assert rig.in_hand == [0, 1, 0, 1, 0], "begun, its body awaited, no more, its answer begun; not for its body once more"
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"303 See Other"])
+async def test_a_body_reaches_its_upstream_behind_the_whole_answer_too(start_rig: StartRig, start_peer: StartPeer, status: bytes) -> None:
+    async def script(call: Call) -> None:
+        while True:
+            await call.read_head()
+            call.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nok")
+            await call.read(100_000)
+
+    peer = await start_peer(script)
+    rig = await start_rig(peer.url)
+    client = await rig.connect()
+    for count in (1, 2):
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert b"Connection: close\r\n" not in await client.head()
+        assert await client.read(2) == b"ok"
+        client.send(b"x" * 100_000)
+        assert (await rig.ended(count))[-1]["bytes_in"] == 100_000
+    [call] = peer.calls
+    assert call.received.count(b"x" * 100_000) == 2
+
+
+async def test_a_body_that_its_upstream_does_not_wait_for_is_read_away(start_rig: StartRig, start_peer: StartPeer) -> None:
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"ok"
+
+
+async def test_a_client_that_leaves_behind_the_whole_answer_ends_its_body(start_rig: StartRig, start_peer: StartPeer) -> None:
+    ended = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await call.read_to_end()
+        ended.set()
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    await client.head()
+    assert await client.read(2) == b"ok"
+    client.close()
+    await asyncio.wait_for(ended.wait(), 5)
+    (line,) = await rig.ended()
+    assert (line["status"], line["reason"]) == (200, "client_abort")
+
+
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
 async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig: StartRig, start_peer: StartPeer, expect: bytes) -> None:
     async def script(call: Call) -> None:
