@@ -36,7 +36,7 @@ class Incoming:
         self.head = b""
         self._body: StreamReader = EMPTY_PAYLOAD  # that of the newest request
         self._left: int | None = None  # bytes of that body that have not come; None if that is not known, since it comes in chunks
-        self._ending = b""  # its last bytes then
+        self._ending = b""  # its last bytes then, at first those of its head
         self._rest = b""  # what came behind the newest message while that has to wait
         self.is_over = False
         self.is_upgraded = False
@@ -111,7 +111,7 @@ class Incoming:
         if length is not None and (len(length) > LENGTH_DIGITS or (self._body is EMPTY_PAYLOAD and length.strip("0"))):
             return HeadRefused("REQUEST_MALFORMED", "bad_request")  # aiohttp takes the greatest length that llhttp can count for none
         if not self._body.is_eof():
-            self._left, self._ending = int(length) - follows if length is not None else None, b""
+            self._left, self._ending = int(length) - follows if length is not None else None, b"\r\n"
         return come
 
     def _read_body(self, data: bytes) -> bytes:
