@@ -10,7 +10,7 @@ from gateway.edge.request import Request
 from gateway.errors import GatewayError
 
 WEBSOCKET: Final = b"websocket"
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes, and four bits that are not looked at
 _VERSION: Final = re.compile(r"[0-9]{1,3}")
 
 

@@ -65,6 +65,16 @@ async def test_the_handshake_and_its_answer_are_passed_on(start_rig: StartRig, s
         assert line in received or line.lower().startswith((b"connection", b"upgrade"))
 
 
+async def test_a_key_with_odd_last_bits_is_a_key(start_rig: StartRig, start_peer: StartPeer) -> None:
+    """Some clients draw 22 random characters. Those bits count for nothing, and servers take them (RFC 4648, 3.5)."""
+    odd = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n"
+    peer = await start_peer(echo)
+    rig = await start_rig(peer.url)
+    client = await rig.connect(ASK.replace(b"Sec-WebSocket-Key: " + KEY + b"\r\n", odd))
+    assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+    assert odd in peer.calls[0].received
+
+
 async def test_the_bytes_of_both_sides_are_untouched(start_rig: StartRig, start_peer: StartPeer) -> None:
     rig = await start_rig((await start_peer(echo)).url)
     client = await opened(rig)
