@@ -41,6 +41,12 @@ async def see_all(client: Client) -> None:
     await client.rest()
 
 
+async def too_much(client: Client) -> None:
+    await client.head()
+    client.send(b"40\r\n" + b"x" * 64 + b"\r\n")
+    await client.rest()
+
+
 async def see_and_close(client: Client) -> None:
     await client.head()
     client.close()
@@ -86,6 +92,8 @@ async def endless(call: Call) -> None:
         pytest.param((answering(b"garbage\r\n"), GET, see_and_close), id="no_http"),
         pytest.param((answering(OK.replace(b"ok", b"ok too many")), GET, see_and_close), id="bytes_after_the_answer"),
         pytest.param((then_silent(OK), POST + b"x", see_and_close), id="answer_before_the_body"),
+        pytest.param((then_silent(OK), POST + b"x", see_all), id="request_body_stops_behind_the_answer"),
+        pytest.param((then_silent(OK), CHUNKED, too_much), id="request_body_too_large_behind_the_answer"),
         pytest.param((then_silent(STREAM), POST + b"x", see_all), id="body_stops_within_the_answer"),
         pytest.param((then_silent(b""), POST + b"x", see_and_close), id="request_body_stops"),
         pytest.param((then_silent(b""), CHUNKED + b"zz\r\n", see_and_close), id="request_body_malformed"),
