@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -57,15 +57,25 @@ Load = Callable[[int, float], Outcome]
 class BuiltIn:
     """Our own generator. `requests` are whole HTTP requests that are sent in turn, as fast as they are answered or `rate` a second.
 
-    It begins `onset` seconds before what comes of it counts.
+    Without a rate, only so many as `at_once` are in flight, if that is given: with each answer the next connection sends, all in turn. The
+    load begins `onset` seconds before what comes of it counts.
     """
 
     def __init__(
-        self, folder: Path, requests: list[bytes], connections: int, core: int, rate: float | None = None, *, onset: float = 0.0
+        self,
+        folder: Path,
+        requests: list[bytes],
+        connections: int,
+        core: int,
+        rate: float | None = None,
+        *,
+        at_once: int | None = None,
+        onset: float = 0.0,
     ) -> None:
         _ = folder
         self._requests, self._connections, self._core = requests, connections, core
         self._pause = connections / rate if rate else 0.0
+        self._at_once = at_once or connections
         self._onset = onset
 
     def __call__(self, port: int, seconds: float) -> Outcome:
@@ -80,7 +90,8 @@ class BuiltIn:
         clients = [(await loop.create_connection(new, "127.0.0.1", port))[1] for _ in range(self._connections)]
         begun = perf_counter()
         tally.begun, tally.ends = begun + self._onset, begun + self._onset + seconds
-        for place, client in enumerate(clients):
+        tally.resting.extend(clients[self._at_once :])
+        for place, client in enumerate(clients[: self._at_once]):
             client.begin(begun + self._pause * place / self._connections)
         await asyncio.wait([client.done for client in clients], timeout=self._onset + seconds + _TIMEOUT)
         tally.errors += sum(not client.done.done() for client in clients)
@@ -88,10 +99,11 @@ class BuiltIn:
 
 
 class _Tally:
-    """What all connections have seen since `begun`, and what they send next."""
+    """What all connections have seen since `begun`, and what they send next, and which."""
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.requests = requests
+        self.resting: deque[_Client] = deque()  # those whose turn it is not
         self.begun = self.ends = 0.0
         self.latencies: defaultdict[int, list[float]] = defaultdict(list)  # by the second in which the answer came
         self.refused: list[float] = []
@@ -154,7 +166,8 @@ class _Client(asyncio.Protocol):
         self._tally.take(latency, self._held, is_whole=length is not None)
         self._held = b""
         self._due += self._pause
-        self._next()
+        self._tally.resting.append(self)
+        self._tally.resting.popleft()._next()  # as a rule this one
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
@@ -164,13 +177,19 @@ class _Client(asyncio.Protocol):
     def _next(self) -> None:
         now = perf_counter()
         if max(now, self._due) >= self._tally.ends:
-            self.done.set_result(None)
-            self._transport.close()
+            self._end()
         elif self._pause and self._due > now:
             self._loop.call_later(self._due - now, self._send)
         else:
             self._due = self._due if self._pause else now
             self._send()
+
+    def _end(self) -> None:
+        resting, self._tally.resting = self._tally.resting, deque()
+        for client in (self, *resting):
+            if not client.done.done():
+                client.done.set_result(None)
+            client._transport.close()
 
     def _send(self) -> None:
         self._transport.write(next(self._tally.requests))

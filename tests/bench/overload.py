@@ -15,10 +15,10 @@ ONSET_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """How to load a path: with as many requests as it carries, and with so many a second, or as many clients as then asking again at once.
+    """How to load a path, always from the same clients: how many there are tells on what a worker carries.
 
-    `beyond` does that from more clients, if it needs more for an overload, and begins ONSET_SECONDS earlier; `alone` loads the stub of the
-    API itself so.
+    `peak` is as many requests as it carries, a few of the clients at a time; `paced` so many a second, or as many as clients that ask again
+    at once make. `beyond` is the same, begun ONSET_SECONDS earlier; `alone` loads the stub of the API itself so.
     """
 
     peak: Load

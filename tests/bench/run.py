@@ -37,6 +37,7 @@ _STARTS: Final = 5
 _LARGEST: Final = 1 << 20  # bytes: sdk_proxy.max_body
 _MANY: Final = 512  # connections of a load that comes when it is due
 _CROWD: Final = 1024  # of the API's overload: the requests of 640 clients are none
+_BODY: Final = b"x" * 200  # of an API request
 _OTHERS: Final = 100.0  # requests a second beside a crowd
 
 
@@ -105,26 +106,37 @@ class Bench:
 
     def overload(self) -> str:
         """Start everything, load each path as usual, then beyond what it can carry."""
-        with TemporaryDirectory() as name, self._running(0) as (gateway, generate):
-            of_api = api_requests(_MANY)
-            peak = LOADS[self.load](Path(name), of_api, self.connections, self.cores.others)
-            api, sdk = partial(self.paced, connections=_MANY, made=of_api), partial(self.paced, connections=_MANY)
-            api_beyond = partial(api, connections=_CROWD, onset=overload.ONSET_SECONDS)
-            sdk_beyond = partial(sdk, onset=overload.ONSET_SECONDS)
-            paths = {"API": overload.Path(peak, api, api_beyond, api), "SDK": overload.Path(generate, sdk, sdk_beyond, api)}
+        api = api_requests(_CROWD)
+        kinds = {"API": (api, _CROWD), "API, with bodies": (api_requests(_CROWD, _BODY), _CROWD), "SDK": (requests(_MANY), _MANY)}
+        with self._running(0) as (gateway, _):
             reports = []
-            for path_name, path in paths.items():
+            for name, (made, clients) in kinds.items():
+                path = overload.Path(
+                    peak=self.paced(None, clients, made, at_once=self.connections),
+                    paced=partial(self.paced, connections=clients, made=made),
+                    beyond=partial(self.paced, connections=clients, made=made, onset=overload.ONSET_SECONDS),
+                    alone=partial(self.paced, connections=clients, made=api),
+                )
                 usual = overload.usual(gateway, path, self.seconds)
-                reports.append(overload.report(path_name, usual, overload.overload(gateway, path, usual.peak, self.seconds)))
+                reports.append(overload.report(name, usual, overload.overload(gateway, path, usual.peak, self.seconds)))
             return "\n".join(reports)
 
-    def paced(self, rate: float | None, connections: int | None = None, made: list[bytes] | None = None, *, onset: float = 0.0) -> Load:
+    def paced(
+        self,
+        rate: float | None,
+        connections: int | None = None,
+        made: list[bytes] | None = None,
+        *,
+        at_once: int | None = None,
+        onset: float = 0.0,
+    ) -> Load:
         """Return a load of so many requests a second, or of as many as are answered: SDK calls, or what is `made`.
 
-        It begins `onset` seconds before it counts.
+        Only so many as `at_once` are in flight, if that is given. It begins `onset` seconds before it counts.
         """
         connections = connections or self.connections
-        return BuiltIn(Path(), made or requests(connections), connections, self.cores.others, rate, onset=onset)
+        made = made or requests(connections)
+        return BuiltIn(Path(), made, connections, self.cores.others, rate, at_once=at_once, onset=onset)
 
     @contextmanager
     def _running(self, session_ttl: int, **server: Any) -> Iterator[tuple[Gateway, Load]]:
@@ -161,10 +173,12 @@ class Bench:
         )
 
 
-def api_requests(connections: int) -> list[bytes]:
-    """Return a request of the API under many logins."""
+def api_requests(connections: int, body: bytes = b"") -> list[bytes]:
+    """Return a request of the API under many logins: a GET, or a POST with that body."""
+    method, framing = ("POST", f"Content-Length: {len(body)}\r\n") if body else ("GET", "")
+    head = f"{method} {API} HTTP/1.1\r\nHost: gateway.bench\r\n{framing}"
     logins = range(connections * _LOGINS_PER_CONNECTION)
-    return [f"GET {API} HTTP/1.1\r\nHost: gateway.bench\r\nAuthorization: Bearer api-{login:06d}\r\n\r\n".encode() for login in logins]
+    return [f"{head}Authorization: Bearer api-{login:06d}\r\n\r\n".encode() + body for login in logins]
 
 
 def large_body() -> bytes:
