@@ -10,7 +10,7 @@ from tests.bench.program import Gateway
 USUAL: Final = 0.7
 TIMES: Final = 2.0
 ONSET_SECONDS: Final = 3.0
-"""How long a load beyond what can be carried lasts before it is looked at: it is noticed by its effect, and clients connect first."""
+"""How long a load lasts before it is looked at: connections are made first, and an overload is noticed by its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,11 @@ class Path:
     """How to load a path, always from the same clients: how many there are tells on what a worker carries.
 
     `peak` is as many requests as it carries, a few of the clients at a time; `paced` so many a second, or as many as clients that ask again
-    at once make. `beyond` is the same, begun ONSET_SECONDS earlier; `alone` loads the stub of the API itself so.
+    at once make, begun ONSET_SECONDS earlier. `alone` loads the stub of the API itself so.
     """
 
     peak: Load
     paced: Callable[[float | None], Load]
-    beyond: Callable[[float | None], Load]
     alone: Callable[[float | None], Load]
 
 
@@ -54,8 +53,8 @@ class Overload:
 
 def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overload:
     """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
-    twice = path.beyond(peak * TIMES)(gateway.port, seconds)
-    insistent = path.beyond(None)(gateway.port, seconds)
+    twice = path.paced(peak * TIMES)(gateway.port, seconds)
+    insistent = path.paced(None)(gateway.port, seconds)
     path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
     return Overload(twice, insistent, path.peak(gateway.port, seconds).per_second)
 

@@ -113,8 +113,7 @@ class Bench:
             for name, (made, clients) in kinds.items():
                 path = overload.Path(
                     peak=self.paced(None, clients, made, at_once=self.connections),
-                    paced=partial(self.paced, connections=clients, made=made),
-                    beyond=partial(self.paced, connections=clients, made=made, onset=overload.ONSET_SECONDS),
+                    paced=partial(self.paced, connections=clients, made=made, onset=overload.ONSET_SECONDS),
                     alone=partial(self.paced, connections=clients, made=api),
                 )
                 usual = overload.usual(gateway, path, self.seconds)
