@@ -79,7 +79,7 @@ class Reloads:
     async def _until_wanted(self) -> bool:
         """Wait for a reason to reload; return whether somebody has asked."""
         while not self._asked.is_set():
-            files = self._files()
+            files = await asyncio.to_thread(self._files)
             seen = look(files)
             if self._have_changed(files):
                 return False
@@ -88,6 +88,7 @@ class Reloads:
         return True
 
     def _files(self) -> set[Path]:
+        """Return what decides what comes of the configuration. To find it, all of that is read: seconds, with thousands of routes."""
         return {*watched_files(self._edition.file), *self._edition.digests}
 
     def _have_changed(self, files: Iterable[Path]) -> bool:
@@ -102,7 +103,7 @@ class Reloads:
         return bool(changed)
 
     async def _reload(self, *, is_asked: bool) -> None:
-        former, found = self._edition, digests(self._files())
+        former, found = self._edition, digests(await asyncio.to_thread(self._files))
         self._known = found
         try:
             kept = None if is_asked else former.signing_key
