@@ -259,9 +259,9 @@ class Forward:
 
         An upstream that keeps its connection reads what is still to come of the request (RFC 9112, 9.3), and may count on it.
         """
-        goes_on = head.status < _FIRST_ERROR and connection.keeps_alive and not self._is_unasked
-        self._sends_rest = self._is_uploading and goes_on
-        is_cut = self._is_uploading and not self._sends_rest
+        is_uploading = self._is_uploading
+        self._sends_rest = is_uploading and head.status < _FIRST_ERROR and connection.keeps_alive and not self._is_unasked
+        is_cut = is_uploading and not self._sends_rest
         keeps_alive = not (is_cut or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
         self._reply.begin(
             head,
