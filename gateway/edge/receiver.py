@@ -7,7 +7,8 @@ whose upstream is slow (faults D4).
 import asyncio
 from typing import Final
 
-READ: Final = 32 * 1024
+from gateway.upstream.wire import READ
+
 # Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
 _ROOM: Final = memoryview(bytearray(READ))
 

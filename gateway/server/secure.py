@@ -9,11 +9,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final
 
-from gateway.edge.receiver import READ
 from gateway.edge.tls import HandshakeFailed
 from gateway.upstream.deadline import Deadline
+from gateway.upstream.wire import Early, Wire, feed
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds from the first byte that may come to the end of the handshake (faults A17)."""
@@ -29,9 +30,9 @@ async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[]
     seconds, another OSError when the client leaves.
     """
     loop = asyncio.get_running_loop()
-    raw, hello = await loop.connect_accepted_socket(_Early, sock)
+    raw, hello = await loop.connect_accepted_socket(Early, sock)
     try:
-        wire, rest = _Wire(raw, sock), _Early()
+        wire, rest = Wire(raw, partial(_alert, sock)), Early()
         inner = await _handshake(wire, hello, rest, context, timeout)
     except BaseException:
         raw.abort()
@@ -40,10 +41,10 @@ async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[]
     secured = TlsTransport(inner, raw, wire)
     secured.set_protocol(protocol)
     protocol.connection_made(secured)
-    _feed(protocol, rest.data)
+    feed(protocol, rest.data)
 
 
-async def _handshake(wire: "_Wire", hello: "_Early", rest: "_Early", context: ssl.SSLContext, timeout: float) -> asyncio.Transport:
+async def _handshake(wire: Wire, hello: Early, rest: Early, context: ssl.SSLContext, timeout: float) -> asyncio.Transport:
     """Return the loop's TLS transport. `hello` has what came before the handshake, `rest` takes what comes behind it."""
     raw = wire.raw
     if raw.is_closing():
@@ -64,71 +65,17 @@ async def _handshake(wire: "_Wire", hello: "_Early", rest: "_Early", context: ss
     return inner
 
 
-class _Early(asyncio.Protocol):
-    """Keeps what comes before somebody takes it."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-
-
-class _Wire(asyncio.BufferedProtocol):
-    """Stands between the socket's transport and the loop's TLS protocol, and tells the application too when the socket is full."""
-
-    def __init__(self, raw: asyncio.Transport, sock: socket.socket) -> None:
-        self.raw = raw
-        self._sock = sock
-        self._tls: asyncio.BufferedProtocol
-        self._is_full = False
-        self._has_told = False
-        self.application: asyncio.BaseProtocol | None = None
-
-    def begin(self, hello: bytearray) -> None:
-        """Take the place of the TLS protocol, once it is that of the transport, and give it what came before."""
-        tls = self.raw.get_protocol()
-        if self.raw.is_closing() or isinstance(tls, _Early):
-            return
-        self._tls = cast("asyncio.BufferedProtocol", tls)
-        _feed(self._tls, hello)
-        self.raw.set_protocol(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return cast("memoryview", self._tls.get_buffer(sizehint))[:READ]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._tls.buffer_updated(nbytes)
-
-    def eof_received(self) -> bool | None:
-        return self._tls.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, HandshakeFailed):
-            with suppress(OSError):  # the transport writes nothing more, and closes the socket next
-                self._sock.send(exc.alert)
-        self._tls.connection_lost(exc)
-        self.application = None
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-        self._tls.pause_writing()
-        if self.application is not None and not self._has_told:
-            self._has_told = True
-            self.application.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        self._tls.resume_writing()  # writes what it holds, which may fill the socket again
-        if self.application is not None and self._has_told and not self._is_full:
-            self._has_told = False
-            self.application.resume_writing()
+def _alert(sock: socket.socket, error: Exception | None) -> None:
+    """Tell the client why its handshake failed: the transport writes nothing more, and closes the socket next."""
+    if isinstance(error, HandshakeFailed):
+        with suppress(OSError):
+            sock.send(error.alert)
 
 
 class TlsTransport(asyncio.Transport):
     """The transport that the application sees."""
 
-    def __init__(self, inner: asyncio.Transport, raw: asyncio.Transport, wire: _Wire) -> None:
+    def __init__(self, inner: asyncio.Transport, raw: asyncio.Transport, wire: Wire) -> None:
         super().__init__()
         inner.set_write_buffer_limits(high=_NEVER)
         self._inner = inner
@@ -201,14 +148,3 @@ class TlsTransport(asyncio.Transport):
     def abort(self) -> None:
         """Close at once."""
         self._inner.abort()
-
-
-def _feed(protocol: asyncio.BufferedProtocol, data: bytearray) -> None:
-    """Give `protocol` these bytes as a transport would."""
-    rest = memoryview(bytes(data))
-    while rest:
-        buffer = cast("memoryview", protocol.get_buffer(len(rest)))
-        size = min(len(buffer), len(rest))
-        buffer[:size] = rest[:size]
-        protocol.buffer_updated(size)
-        rest = rest[size:]

@@ -15,6 +15,7 @@ from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import Unreachable, UpstreamError
 from gateway.upstream.message import FIRST_FINAL, request_head
 from gateway.upstream.parser import AnswerParser
+from gateway.upstream.wire import Early, Wire, feed
 
 _STAGGER: Final = 0.25
 _QUEUE_FULL: Final = 0.02  # seconds until a unix socket is asked again
@@ -87,7 +88,9 @@ class Dialer:
                 return (await loop.create_unix_connection(make, sock=sock))[1]
             if endpoint.proxy is not None:
                 await _ask_for_tunnel(sock, endpoint)
-            return (await loop.create_connection(make, sock=sock, ssl=endpoint.tls, server_hostname=endpoint.server_name))[1]
+            if endpoint.tls is not None:
+                return await _secured(sock, endpoint.tls, endpoint.server_name, make)
+            return (await loop.create_connection(make, sock=sock))[1]
         except BaseException:
             sock.close()
             raise
@@ -96,6 +99,27 @@ class Dialer:
         if self._endpoint.path is not None:
             return await _connected(socket.AF_UNIX, self._endpoint.path)
         return await _first_connected(await self._addresses.get())
+
+
+async def _secured(sock: socket.socket, context: ssl.SSLContext, server_name: str | None, make: Callable[[], Connection]) -> Connection:
+    """Do the handshake on a connected socket, which is closed if that fails."""
+    loop = asyncio.get_running_loop()
+    raw, hello = await loop.create_connection(Early, sock=sock)
+    try:
+        wire, rest = Wire(raw), Early()
+        loop.call_soon(wire.begin, hello.data)
+        inner = await loop.start_tls(raw, rest, context, server_hostname=server_name)
+    except BaseException:
+        raw.abort()
+        raise
+    if inner is None or inner.is_closing():
+        raw.abort()
+        raise ConnectionResetError
+    connection = make()
+    inner.set_protocol(connection)
+    connection.connection_made(inner)
+    feed(connection, rest.data)
+    return connection
 
 
 def _reason(error: OSError) -> str:
