@@ -28,7 +28,7 @@ from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
-from gateway.edge.shedding import FEW, Shedder
+from gateway.edge.shedding import FEW, TAKES, TAKES_TLS, Shedder, Work
 from gateway.edge.tls import check_server_tls
 from gateway.edge.tracing import Surroundings, Tracing, call_attributes
 from gateway.edge.turns import Turns
@@ -48,6 +48,7 @@ from gateway.telemetry.tracing import check_tracing
 from gateway.upstream import Cluster, Limiter, tls
 from gateway.upstream.configured import alipayplus_cluster, api_cluster
 from gateway.upstream.connection import HasRoom
+from gateway.upstream.pieces import PIECES
 from gateway.upstream.watch import Watch, show_health
 
 CUT_SECONDS: Final = 0.05  # what is still in flight at the end is given so long to see that it is; zero would mean for ever
@@ -82,6 +83,7 @@ class Runtime:
     metrics: Metrics
     front: Front
     edge: EdgeServer
+    memory: MemoryWatch
     tunnels: set[Tunnel]
     clusters: tuple[Cluster, ...]
     failures: LastFailures
@@ -111,7 +113,10 @@ async def running(
         several = _several(ring.signing, logs.log)
         few = FEW if several is None else 5 * LANES // 2  # while some are signed, others are on their way there, and back
         memory = MemoryWatch(workers=workers)
-        shedder = Shedder(logs.log, loop, has_room=memory.has_room, clients=clients, queued=queued, waiting=turns.waiting, few=few)
+        PIECES.is_short = memory.is_short
+        shedder = Shedder(
+            logs.log, loop, has_room=memory.fits, clients=clients, queued=queued, waiting=turns.waiting, few=few, takes=_takes(config)
+        )
         signer = _signer(ring.signing, several, shedder, logs.log, stack)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
         upstreams = _upstreams(config, metrics, logs.log)
@@ -171,7 +176,14 @@ async def running(
             note_unbegun=front.note_unbegun,
         )
         stack.push_async_callback(edge.shutdown, CUT_SECONDS)
-        yield Runtime(config, metrics, front, edge, tunnels, clusters, recorder.failures)
+        yield Runtime(config, metrics, front, edge, memory, tunnels, clusters, recorder.failures)
+
+
+def _takes(config: Config) -> dict[Work, int]:
+    """Return how many bytes requests may take beside their bodies."""
+    upstreams = config.api.upstreams.values() if config.api else ()
+    has_tls = any(server.url.startswith("https:") for upstream in upstreams for server in upstream.servers)
+    return {"sdk": TAKES_TLS, "api": TAKES_TLS if has_tls else TAKES}
 
 
 def _tracer(config: Config, sessions: Sessions, export: Export | None) -> Tracing | None:

@@ -1,5 +1,6 @@
 """How much room is left in the memory that this process may use, as its cgroups tell. Beyond their limits the kernel kills."""
 
+import ctypes
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -14,14 +15,19 @@ NEARLY: Final = 0.9
 """The share of a limit that may be used."""
 PERIOD: Final = 0.1
 """Seconds after which the memory in use is read again."""
+SHORT: Final = 0.1
+"""The share of a limit that is little."""
 CLOSE: Final = 0.25
-"""A share of the room. When a request, and what has begun since the last reading, may take so much, it is read again sooner."""
+"""A share of the room. When so much may be taken, it is read again sooner."""
 AT_LEAST: Final = 0.005
 """Seconds between two readings in any case."""
+GROWS: Final = 2e9
+"""Bytes that may be taken in a second: it is read again before the room can be used up."""
+RELEASED: Final = 1.0
+"""Seconds after which unused memory is given back again to the kernel at the soonest, where there is no room."""
 LIMITS_PERIOD: Final = 1.0
 """Seconds for which the limits hold: whoever runs the process may change them."""
-UNSEEN: Final = 192 * 1024
-"""Bytes reckoned for a request, beside its body, until the next reading: so much of its answer may be held while its client is slow."""
+_LIBC: Final = ctypes.CDLL(None)
 _NO_LIMIT: Final = 1 << 62  # version 1 writes the largest number of whole pages
 
 
@@ -40,43 +46,68 @@ _NAMES: Final = {
 }
 
 
+def give_back() -> None:
+    """Give the kernel the memory that malloc keeps unused, where that is glibc's."""
+    trim = getattr(_LIBC, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 class MemoryWatch:
     """Looks at each cgroup that this process was in when the watch was made.
 
     It is one of so many `workers` that share their room, and may all ask for as much at the same time.
     """
 
-    def __init__(self, root: Path = ROOT, *, workers: int = 1, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, root: Path = ROOT, *, workers: int = 1, now: Callable[[], float] = monotonic, release: Callable[[], object] = give_back
+    ) -> None:
         self._groups = tuple(cgroups("memory", root))
         self._workers = workers
         self._now = now
+        self._release = release
+        self._released_at = -inf
         self._limits: dict[Cgroup, int] = {}
         self._limits_read_at = self._read_at = -inf
         self._room: dict[Cgroup, float] = {}
-        self._unseen = 0
 
-    def has_room(self, size: int = 0) -> bool:
-        """Tell whether a request may begin, and so many bytes more leave some room below each limit.
+    def fits(self, size: int) -> bool:
+        """Tell whether so many bytes more leave some room below each limit.
 
         Files that the kernel can let go of do not count. What cannot be read just now, is as it was.
         """
+        return not self._look(size) or self._is_room_for(size)
+
+    def is_short(self) -> bool:
+        """Tell whether little is left below a limit."""
+        return self._look() and any(room < SHORT * self._limits[group] for group, room in self._room.items())
+
+    def _look(self, size: int = 0) -> bool:
+        """Read what is to be read again, where so many bytes may be taken, and tell whether there is a limit."""
         now = self._now()
         if now - self._limits_read_at >= LIMITS_PERIOD:
             self._limits_read_at = now
             self._read_limits()
         if not self._limits:
-            return True
-        age = now - self._read_at
-        if age >= PERIOD or (age >= AT_LEAST and not self._is_room_for(size, CLOSE)):
-            self._read_at, self._unseen = now, 0
-            self._room = {group: self._room_in(group, limit) for group, limit in self._limits.items()}
-        if not self._is_room_for(size):
             return False
-        self._unseen += UNSEEN
+        age = now - self._read_at
+        if age >= PERIOD or (age >= AT_LEAST and (age >= self._left() / GROWS or not self._is_room_for(size, CLOSE))):
+            self._read_room(now)
+            if self._left() <= 0 and now - self._released_at >= RELEASED:
+                self._released_at = now
+                self._release()
+                self._read_room(now)
         return True
 
+    def _read_room(self, now: float) -> None:
+        self._read_at = now
+        self._room = {group: self._room_in(group, limit) for group, limit in self._limits.items()}
+
+    def _left(self) -> float:
+        return min(self._room.values(), default=inf)
+
     def _is_room_for(self, size: int, share: float = 1.0) -> bool:
-        return self._workers * (size + self._unseen) < share * min(self._room.values(), default=inf)
+        return self._workers * size < share * self._left()
 
     def _read_limits(self) -> None:
         for group in self._groups:

@@ -7,6 +7,7 @@ whose upstream is slow (faults D4).
 import asyncio
 from typing import Final
 
+from gateway.upstream.pieces import PIECES
 from gateway.upstream.wire import READ
 
 # Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
@@ -23,7 +24,7 @@ class Receiver(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Give the loop the room to receive into."""
-        return _ROOM
+        return PIECES.room(_ROOM)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what has come."""

@@ -14,7 +14,7 @@ Who is refused and asks again at once is not heard for a moment (HELD), or all t
 Work and refusals are counted in units: an API request is one, an SDK call five.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import exp, inf
@@ -23,6 +23,7 @@ from typing import Final, Literal, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.edge.growth import Growth
 from gateway.errors import GatewayError
 
 PERIOD: Final = 0.005
@@ -71,6 +72,9 @@ BRIEF: Final = 0.05
 COPIES: Final = 5
 """So many times the size of a body is held at most while it is checked, signed and sent, or verified and passed on: once and a half in each
 form, and what the kernel takes."""
+TAKES: Final = 32 * 1024
+TAKES_TLS: Final = 96 * 1024
+"""Bytes that a request may take beside its body: what is held of bodies while their readers are slow, and a connection to a peer."""
 LATE: Final = "the event loop is late"
 """Why work is refused, in the log."""
 _SHARE: Final = 0.5  # of the work done lately; a kind that has had less is let in sooner
@@ -127,7 +131,7 @@ class Shedder:
     What it asks: `has_room`, whether so many bytes more may be used, for each request; `clients`, how many have sent something in so many
     seconds; `queued`, for how many seconds the first signature has been waited for; `waiting`, how many requests have not begun yet, and
     for how many seconds the first has waited; `spent`, how many seconds of the processor's time have gone so far. `few` SDK calls may be in
-    hand in any case.
+    hand in any case. A request of each kind `takes` so many bytes beside its body.
     """
 
     def __init__(
@@ -140,6 +144,7 @@ class Shedder:
         queued: Callable[[], float],
         waiting: Callable[[], tuple[int, float]],
         few: int,
+        takes: Mapping[Work, int],
         now: Callable[[], float] = monotonic,
         spent: Callable[[], float] = process_time,
     ) -> None:
@@ -159,6 +164,9 @@ class Shedder:
         self._promised = 0  # bytes
         self._grown = 0  # of these, for what has come for requests in hand
         self._in_hand = 0.0  # units
+        self._takes = takes
+        self._taking = 0  # bytes, of requests in hand
+        self._growth = Growth()
         self._refused = 0  # in this overload
         self._refusing = 0.0  # units that refusals took, and what else is no work, since the beginning
         self._term_began = self._counted_at = 0.0
@@ -235,7 +243,7 @@ class Shedder:
             self._spent_before_look = self._spent()  # what was spent while no requests came is not theirs
             self._wait()
         cost, held = _COSTS[work], size * COPIES
-        if not self._has_room(self._promised + held):
+        if not self._has_room(self._promised + held + self._growth.expected(self._taking)):
             self._asked += 1
             self._note_memory()
             raise GatewayError("OVERLOADED", "memory is nearly used up")
@@ -249,12 +257,15 @@ class Shedder:
             self.refuse(LATER)
             raise GatewayError("OVERLOADED", LATE)
         self._promised += held
+        self._taking += self._takes[work]
+        self._growth.add(self._takes[work])
         self._in_hand += cost
         self._done[work] += cost
 
     def end(self, work: Work, size: int = 0) -> None:
         """Take that a request has ended for which `begin` returned."""
         self._promised -= size * COPIES
+        self._taking -= self._takes[work]
         self._in_hand -= _COSTS[work]
 
     def pause(self, work: Work) -> None:
@@ -343,6 +354,7 @@ class Shedder:
         for kind, kept in self._kept_since_look.items():
             self._passed[kind] = min(self._passed[kind], kept)
             self._kept_since_look[kind] = 0.0
+        self._growth.turn(now)
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

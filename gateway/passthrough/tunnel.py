@@ -12,6 +12,7 @@ from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
 from gateway.upstream.deadline import Deadline
+from gateway.upstream.pieces import PIECES
 
 END_SECONDS: Final = 5.0  # for the rest, once one side has ended
 GOING_AWAY: Final = 1001
@@ -193,7 +194,7 @@ class _Side(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Give the loop the room to receive into."""
-        return _ROOM
+        return PIECES.room(_ROOM)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has come."""

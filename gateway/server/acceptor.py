@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import urandom
+from time import monotonic
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -18,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.edge.answer import failure_answer
 from gateway.edge.connection import Connection
 from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.growth import Growth
 from gateway.edge.server import TOGETHER, EdgeServer
 from gateway.edge.tls import server_context
 from gateway.errors import GatewayError
@@ -26,7 +28,7 @@ from gateway.server.admission import Admission
 from gateway.server.descriptors import Reserve, descriptor_limit
 from gateway.server.early_refusals import EarlyRefusals
 from gateway.server.sockets import BACKLOG
-from gateway.server.standing import StandingQueue, has_crowd, refuse, waited
+from gateway.server.standing import REFUSAL, StandingQueue, has_crowd, refuse, waited
 
 BATCH: Final = 4
 """Connections taken from one socket in one turn: few, so that workers who share it get a like number of a burst."""
@@ -40,6 +42,9 @@ RETRY: Final = 0.1
 """Seconds until accepting is tried again after it has failed."""
 AGAIN: Final = 60.0
 """Seconds after which it is counted once more that clients wait: fewer than those over which alerts look (deploy/prometheus)."""
+TAKES: Final = 48 * 1024
+TAKES_TLS: Final = 128 * 1024
+"""Bytes that a connection may take, with what its first request holds of a body."""
 FOR_CLIENTS: Final = 0.75
 """The share of all descriptors that clients may have: without one for its peers a worker does nothing for those that it has."""
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
@@ -64,6 +69,8 @@ class Acceptor:
     client for whose connection there is no descriptor gets what `refusal` gives; so does one above the limit if that `is_short` for want
     of them.
 
+    Connections are refused with what `refusal` gives when there is no memory for them: `has_room` tells of so many bytes.
+
     While work is refused, connections of clients that connect for each request are given to `EarlyRefusals`. Connections with TLS are
     always taken few by few, as each takes as long as a request; who has waited too long for that is refused (`StandingQueue`).
     """
@@ -78,6 +85,7 @@ class Acceptor:
         connections: int,
         is_short: bool,
         refusal: Callable[[], bytes],
+        has_room: Callable[[int], bool] = lambda _: True,
         again: float = AGAIN,
     ) -> None:
         self._sockets = tuple(sockets)
@@ -87,6 +95,9 @@ class Acceptor:
         self._limit = connections
         self._is_short = is_short
         self._refusal = refusal
+        self._has_room = has_room
+        self._growth = Growth()
+        self._takes = TAKES_TLS if admission.has_tls else TAKES
         self._again = again
         self._reserve = Reserve()
         self._early = EarlyRefusals(edge, self._open, admission.sends_header, self._go_on)
@@ -176,6 +187,13 @@ class Acceptor:
             if not self._accept_one(sock, take):
                 return
 
+    def _turn_away(self, connection: socket.socket) -> bool:
+        """Refuse a connection because of the memory that it may take."""
+        self._log.warning("memory is nearly used up: refusing new connections")
+        refuse(connection, self._refusal())
+        self._edge.metrics.rejected("overload").inc()
+        return True
+
     def _accept_in_time(self, sock: socket.socket) -> None:
         """Accept few connections, and refuse those before and between them that have waited too long: that costs little.
 
@@ -186,7 +204,7 @@ class Acceptor:
         def take(connection: socket.socket, peer: str) -> bool:
             nonlocal left
             if queue.refuses(min(waited(connection), accepts_for)):
-                refuse(connection)
+                refuse(connection, REFUSAL)
                 self._edge.metrics.rejected("overload").inc()
                 return True
             left -= 1
@@ -231,11 +249,15 @@ class Acceptor:
             self._failed(sock, error)
             return False
         connection.setblocking(False)
+        self._growth.turn(monotonic())
+        if not self._has_room(self._growth.expected(self.open * self._takes) + self._takes):
+            return self._turn_away(connection)
         return take(connection, str(address[0]) if isinstance(address, tuple) else "")
 
     def _open(self, connection: socket.socket, peer: str, first: bytes = b"") -> bool:
         task = self._loop.create_task(self._admission.admit(connection, peer, first))
         self._opening.add(task)
+        self._growth.add(self._takes)
         self._opened_lately += 1
         task.add_done_callback(self._opened)
         self._taken += 1
@@ -300,9 +322,10 @@ def acceptor(parts: Runtime, sockets: Sequence[socket.socket], log: FilteringBou
             "fewer descriptors than server.limits.connections", descriptors=descriptor_limit(), connections=connections, taken=spare
         )
         connections = spare
-    refusal = _overloaded if tls is None else bytes
-    return Acceptor(sockets, parts.edge, admission, log, connections=connections, is_short=is_short, refusal=refusal)
+    refusal = _overloaded if tls is None else lambda: REFUSAL
+    has_room = parts.memory.fits
+    return Acceptor(sockets, parts.edge, admission, log, connections=connections, is_short=is_short, refusal=refusal, has_room=has_room)
 
 
 def _overloaded() -> bytes:
-    return failure_answer(GatewayError("OVERLOADED", "no descriptors"), urandom(16).hex()).whole()
+    return failure_answer(GatewayError("OVERLOADED", "no descriptors or memory"), urandom(16).hex()).whole()

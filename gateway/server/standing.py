@@ -77,12 +77,12 @@ def waited(connection: socket.socket) -> float:
     return _tcp_info(connection, _HEARD) / 1000
 
 
-def refuse(connection: socket.socket) -> None:
-    """Tell a client that there will be no handshake, and close."""
+def refuse(connection: socket.socket, answer: bytes) -> None:
+    """Give a client `answer`, and close."""
     with suppress(OSError):
-        connection.recv(_READ_AWAY)  # closing with unread bytes would be a reset, and the alert would be lost
+        connection.recv(_READ_AWAY)  # closing with unread bytes would be a reset, and the answer would be lost
     with suppress(OSError):
-        connection.send(REFUSAL)
+        connection.send(answer)
     connection.close()
 
 

@@ -17,6 +17,7 @@ from gateway.upstream.deadline import Deadline
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
+from gateway.upstream.pieces import PIECES
 
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache
 SMALL: Final = 64 * 1024
@@ -292,7 +293,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
         """Give the loop the room to receive into."""
-        return self._buffer
+        return PIECES.room(self._buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what the peer has sent; while nobody reads, at most BUFFER of it."""

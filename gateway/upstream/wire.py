@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from gateway.upstream.pieces import PIECES
+
 READ: Final = 32 * 1024
 """Bytes that one read takes at most."""
 
@@ -51,7 +53,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the loop a part of the room that TLS gives."""
-        return cast("memoryview", self._tls.get_buffer(sizehint))[:READ]
+        return PIECES.room(cast("memoryview", self._tls.get_buffer(sizehint))[:READ])
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what has come."""

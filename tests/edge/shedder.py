@@ -36,7 +36,7 @@ class Loop:
 
 
 class Rig:
-    def __init__(self, *, few: int = FEW, has_allowance: bool = False) -> None:
+    def __init__(self, *, few: int = FEW, has_allowance: bool = False, takes: int = 0) -> None:
         self.has_allowance = has_allowance  # else as much was begun as the loop has time for, whenever it is asked
         self.loop = Loop()
         self.room = 1000
@@ -53,6 +53,7 @@ class Rig:
             queued=lambda: self.queued,
             waiting=lambda: self.waiting,
             few=few,
+            takes={"sdk": takes, "api": 0},
             now=lambda: self.loop.now,
             spent=lambda: self.loop.now - self.idle,
         )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.edge.memory import AT_LEAST, LIMITS_PERIOD, PERIOD, UNSEEN, MemoryWatch
+from gateway.edge.memory import AT_LEAST, GROWS, LIMITS_PERIOD, NEARLY, PERIOD, RELEASED, SHORT, MemoryWatch, give_back
 
 MIB = 1 << 20
 
@@ -47,7 +47,7 @@ def room(watch: MemoryWatch, clock: Clock) -> int:
     while low < high:
         clock.time += 1.01 * PERIOD
         middle = (low + high) // 2
-        low, high = (middle + 1, high) if watch.has_room(middle) else (low, middle)
+        low, high = (middle + 1, high) if watch.fits(middle) else (low, middle)
     return low
 
 
@@ -90,47 +90,110 @@ def test_the_narrowest_limit_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "limit"), [(2, "max\n"), (1, "9223372036854771712\n"), (2, ""), (2, "junk"), (2, "0\n")])
 def test_without_a_limit_there_is_always_room(tmp_path: Path, version: int, limit: str) -> None:
     Cgroup(tmp_path, version, limit).use(1 << 40)
-    assert MemoryWatch(tmp_path).has_room(1 << 40)
+    assert MemoryWatch(tmp_path).fits(1 << 40)
 
 
 def test_what_was_read_holds_for_a_while(tmp_path: Path) -> None:
-    group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
+    group, clock = Cgroup(tmp_path, 2, f"{1000 * MIB}\n"), Clock()
     watch = MemoryWatch(tmp_path, now=clock)
-    assert watch.has_room()
-    group.use(99 * MIB)
+    assert watch.fits(0)
+    group.use(999 * MIB)
     clock.time += 0.9 * PERIOD
-    assert watch.has_room()
+    assert watch.fits(0)
     clock.time += 0.11 * PERIOD
-    assert not watch.has_room()
+    assert not watch.fits(0)
     group.use(1 * MIB)
-    assert not watch.has_room()
+    assert not watch.fits(0)
     clock.time += 1.01 * AT_LEAST
-    assert watch.has_room()
+    assert watch.fits(0)
 
 
-def test_what_has_begun_since_counts_until_it_can_be_seen(tmp_path: Path) -> None:
+def test_it_is_read_again_before_the_room_can_be_used_up(tmp_path: Path) -> None:
     group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
     watch = MemoryWatch(tmp_path, now=clock)
-    begun = 0
-    while watch.has_room():
-        begun += 1
-    assert begun == 90 * MIB // UNSEEN
+    assert watch.fits(0)
+    group.use(91 * MIB)
+    left = 90 * MIB / GROWS
+    clock.time += 0.9 * left
+    assert watch.fits(0)
+    clock.time += 0.11 * left
+    assert not watch.fits(0)
+
+
+def test_it_is_read_again_soon_for_one_that_takes_much_of_the_room(tmp_path: Path) -> None:
+    group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
+    watch = MemoryWatch(tmp_path, now=clock)
+    assert watch.fits(0)
+    group.use(60 * MIB)
     clock.time += 1.01 * AT_LEAST
+    assert watch.fits(20 * MIB), "as it was read: 90 MiB are left"
+    assert not watch.fits(40 * MIB)
+    assert watch.fits(29 * MIB)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_memory_is_short_below_a_tenth_of_a_limit(tmp_path: Path, workers: int) -> None:
+    group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
+    watch = MemoryWatch(tmp_path, now=clock, workers=workers)
+    told = []
+    for used in (0, round(100 * (NEARLY - SHORT)), 81, 89, 99, 80, 0):
+        group.use(used * MIB)
+        clock.time += PERIOD
+        told.append(watch.is_short())
+    assert told == [False, False, True, True, True, False, False]
+
+
+def test_without_a_limit_memory_is_never_short(tmp_path: Path) -> None:
+    Cgroup(tmp_path, 2, "max\n").use(1 << 40)
+    assert not MemoryWatch(tmp_path).is_short()
+
+
+def test_unused_memory_is_given_back_where_there_is_no_room(tmp_path: Path) -> None:
+    group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
+    given_back: list[float] = []
+
+    def release() -> None:
+        given_back.append(clock.time)
+        group.use(70 * MIB)
+
+    watch = MemoryWatch(tmp_path, now=clock, release=release)
     group.use(89 * MIB)
-    assert [watch.has_room() for _ in range(10)] == [True] * 6 + [False] * 4
+    assert watch.fits(0)
+    assert not given_back
+    group.use(95 * MIB)
+    clock.time += 1.01 * AT_LEAST
+    assert watch.fits(19 * MIB), "what was given back is there"
+    assert given_back == [clock.time]
+    group.use(95 * MIB)
+    clock.time += 0.5 * RELEASED
+    assert not watch.fits(0)
+    clock.time += 0.51 * RELEASED
+    assert watch.fits(0)
+    assert len(given_back) == 2
+
+
+def test_the_kernel_is_given_back_what_malloc_keeps() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    kept = [bytes(40_000) for _ in range(1000)]
+    before = resident()
+    del kept[::2]  # holes, which malloc keeps
+    give_back()
+    assert before - resident() > 10 * MIB
 
 
 def test_limits_may_change_and_are_looked_at_now_and_then(tmp_path: Path) -> None:
     group, clock = Cgroup(tmp_path, 2, "max\n"), Clock()
     group.use(50 * MIB)
     watch = MemoryWatch(tmp_path, now=clock)
-    had_room = watch.has_room()
+    had_room = watch.fits(0)
     for limit, has_room in ((f"{50 * MIB}", False), (f"{100 * MIB}", True), ("max", True), (f"{40 * MIB}", False), ("max", True)):
         group.limit(f"{limit}\n")
         clock.time += 0.9 * LIMITS_PERIOD
-        assert watch.has_room() is had_room
+        assert watch.fits(0) is had_room
         clock.time += 0.11 * LIMITS_PERIOD
-        assert watch.has_room() is has_room
+        assert watch.fits(0) is has_room
         had_room = has_room
 
 
@@ -140,11 +203,11 @@ def test_F3_what_cannot_be_read_is_as_it_was(tmp_path: Path, version: int, name:
     group, clock = Cgroup(tmp_path, version, f"{100 * MIB}\n"), Clock()
     watch = MemoryWatch(tmp_path, now=clock)
     group.use(95 * MIB, inactive=6 * MIB)
-    assert watch.has_room()
+    assert watch.fits(0)
     group.hide(name)
     clock.time += LIMITS_PERIOD
-    assert [watch.has_room(size * MIB) for size in (0, 1)] == [True, False]
+    assert [watch.fits(size * MIB) for size in (0, 1)] == [True, False]
 
 
 def test_this_machine_can_be_asked() -> None:
-    assert MemoryWatch().has_room()
+    assert MemoryWatch().fits(0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.edge.growth import SEEN
 from gateway.edge.shedding import (
     ALLOWANCE,
     BRIEF,
@@ -383,6 +384,25 @@ def test_what_comes_for_a_request_in_hand_has_room_until_it_is_given_back(rig: R
     rig.shedder.shrink(60)
     rig.shedder.end("sdk", 50)
     assert rig.refusal(size=199) is None
+
+
+def test_what_requests_are_going_to_take_is_reckoned_with_until_they_end() -> None:
+    rig = Rig(takes=300)
+    assert [rig.refusal() for _ in range(5)] == [None] * 4 + ["memory is nearly used up"], "4 times 300 bytes are no room below 1000"
+    rig.shedder.end("sdk")
+    assert [rig.refusal() is None for _ in range(2)] == [True, False]
+    rig.shedder.pause("sdk")
+    assert rig.refusal() is not None, "whoever waits for its client takes memory, too"
+
+
+def test_what_requests_were_going_to_take_is_seen_after_a_while() -> None:
+    rig = Rig(takes=300)
+    assert [rig.refusal() for _ in range(4)] == [None] * 4
+    begun = rig.loop.now
+    while rig.loop.now < begun + 2 * SEEN + PERIOD:
+        assert rig.refusal("api") is None or rig.loop.now < begun + 2 * SEEN
+        rig.loop.look(0)
+    assert rig.refusal() is None
 
 
 def test_one_may_grow_though_there_is_no_room(rig: Rig) -> None:

@@ -22,6 +22,7 @@ from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.server.acceptor import AGAIN, Acceptor, Admit
 from gateway.server.admission import Admission
+from gateway.server.standing import REFUSAL as REFUSED
 from gateway.telemetry.metrics import Metrics
 from tests.lines import Lines
 
@@ -57,6 +58,7 @@ class Rig:
         connections: int = 100,
         is_short: bool = False,
         again: float = AGAIN,
+        has_room: Callable[[int], bool] = lambda _: True,
         sockets: Sequence[socket.socket] = (),
         admission: Admit | None = None,
         handler: Callable[[Request, Exchange], Awaitable[Answer]] = tell,
@@ -82,7 +84,15 @@ class Rig:
         trusted = TrustedProxies(proxies) if proxies is not None else None
         admits = admission or Admission(self.edge, self.logged, tls=tls, proxies=trusted, timeout=timeout)
         self.acceptor = Acceptor(
-            self.sockets, self.edge, admits, self.logged, connections=connections, is_short=is_short, refusal=lambda: REFUSAL, again=again
+            self.sockets,
+            self.edge,
+            admits,
+            self.logged,
+            connections=connections,
+            is_short=is_short,
+            refusal=lambda: REFUSAL if tls is None else REFUSED,
+            has_room=has_room,
+            again=again,
         )
 
     @property

@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Limits, Server
-from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor, acceptor
+from gateway.config import Limits, Server, ServerTls
+from gateway.edge.memory import MemoryWatch
+from gateway.edge.tls import server_context
+from gateway.server.acceptor import BATCH, MOST, RETRY, TAKES, TAKES_TLS, Acceptor, acceptor
 from gateway.server.standing import REFUSAL as REFUSED
 from gateway.server.standing import StandingQueue
 from tests.server.rig import LAST_REQUEST, REFUSAL, REQUEST, Client, Rig, StartRig, listening
+from tests.upstream.certificates import Authority, Pair
 
 
 async def test_connections_are_accepted_from_every_listener(start_rig: StartRig, tmp_path: Path) -> None:
@@ -318,7 +322,7 @@ async def test_F3_a_quarter_of_the_descriptors_is_kept_for_peers(
     monkeypatch.setattr("gateway.server.acceptor.descriptor_limit", lambda: 100)
     rig = await start_rig()
     server = Server(limits=Limits(connections=configured))
-    parts: Any = SimpleNamespace(config=SimpleNamespace(server=server), edge=rig.edge)
+    parts: Any = SimpleNamespace(config=SimpleNamespace(server=server), edge=rig.edge, memory=MemoryWatch())
     made = acceptor(parts, rig.sockets, rig.logged)
     assert (made._limit, made._is_short) == (taken, is_short)
     assert [call.kwargs["taken"] for call in rig.logged.calls] == [taken] * is_short
@@ -440,3 +444,65 @@ async def test_a_burst_at_a_shared_socket_is_shared(start_rig: StartRig, tmp_pat
     assert max(rig.acceptor.open for rig in rigs) <= 45
     for client in clients:
         client.close()
+
+
+async def test_F3_without_memory_for_them_connections_are_refused(start_rig: StartRig) -> None:
+    has_room = True
+    rig = await start_rig(has_room=lambda _: has_room)
+    first = await rig.connect()
+    await first.ask()
+    has_room = False
+    for number in (1, 2):
+        client = await rig.connect()
+        client.writer.write(REQUEST)
+        assert await client.rest() == REFUSAL
+        assert rig.rejected("overload") == number
+        client.close()
+    assert [call.args[0] for call in rig.logged.calls] == ["memory is nearly used up: refusing new connections"] * 2
+    await first.ask()
+    has_room = True
+    fresh = await rig.connect()
+    await fresh.ask()
+    for client in (first, fresh):
+        client.close()
+
+
+async def test_F3_without_memory_for_them_clients_with_tls_get_an_alert(
+    start_rig: StartRig, server_pair: Pair, authority: Authority
+) -> None:
+    tls = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
+    rig = await start_rig(has_room=lambda _: False, tls=tls)
+    with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
+        await rig.connect(tls=ssl.create_default_context(cafile=authority.ca))
+    assert rig.rejected("overload") == 1
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_F3_memory_is_reckoned_for_connections_that_were_opened_lately(start_rig: StartRig, *, has_tls: bool) -> None:
+    asked: list[int] = []
+
+    class Admits:
+        """Keeps what it is given."""
+
+        def __init__(self) -> None:
+            self.has_tls = has_tls
+
+        def sends_header(self, _peer: str) -> bool:
+            return False
+
+        async def admit(self, sock: socket.socket, _peer: str, _first: bytes) -> bool:
+            sock.close()
+            return False
+
+    def has_room(size: int) -> bool:
+        asked.append(size)
+        return True
+
+    rig = await start_rig(has_room=has_room, admission=Admits())
+    for number in range(1, 4):
+        client = await rig.connect()
+        await client.rest()
+        assert len(asked) == number
+        client.close()
+    takes = TAKES_TLS if has_tls else TAKES
+    assert asked == [takes] * 3, "those that have ended take nothing"

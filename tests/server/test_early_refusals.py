@@ -37,7 +37,14 @@ class Shedding(Shedder):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
-            CapturingLogger(), loop, has_room=lambda _: True, clients=lambda _: 0, queued=lambda: 0.0, waiting=lambda: (0, 0.0), few=FEW
+            CapturingLogger(),
+            loop,
+            has_room=lambda _: True,
+            clients=lambda _: 0,
+            queued=lambda: 0.0,
+            waiting=lambda: (0, 0.0),
+            few=FEW,
+            takes={"sdk": 0, "api": 0},
         )
         self.is_shedding = True
         self.places = 0

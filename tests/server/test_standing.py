@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import CapturingLogger
 
-from gateway.server.standing import CROWD, LONG, SHORT, TERM, StandingQueue, has_crowd, refuse, waited
+from gateway.server.standing import CROWD, LONG, REFUSAL, SHORT, TERM, StandingQueue, has_crowd, refuse, waited
 from tests.server.rig import listening
 
 
@@ -149,7 +149,7 @@ def test_who_is_refused_is_told_so(server: socket.socket, version: ssl.TLSVersio
     with pytest.raises(ssl.SSLWantReadError):
         session.do_handshake()
     client.send(outgoing.read())
-    refuse(taken)
+    refuse(taken, REFUSAL)
     answer = b"".join(iter(lambda: client.recv(100), b""))  # ends in order, not by a reset
     incoming.write(answer)
     with pytest.raises(ssl.SSLError, match="alert internal error"):
@@ -161,6 +161,6 @@ def test_who_is_refused_is_told_so(server: socket.socket, version: ssl.TLSVersio
 def test_who_has_left_is_refused_as_well(server: socket.socket) -> None:
     client, taken = connect(server)
     client.close()
-    refuse(taken)
+    refuse(taken, REFUSAL)
     assert taken.fileno() == -1
     server.close()

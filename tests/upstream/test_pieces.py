@@ -1,0 +1,115 @@
+"""While memory is short, each connection takes little at once, whichever way its bytes come."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.config.model import Tls
+from gateway.edge.receiver import Receiver
+from gateway.upstream import Connection, Endpoint, request_head
+from gateway.upstream.connection import BUFFER
+from gateway.upstream.dial import Dialer
+from gateway.upstream.pieces import PIECES, SMALL, Pieces
+from gateway.upstream.tls import client_context
+from gateway.upstream.wire import READ, Wire
+from tests.upstream.certificates import Authority, Pair
+from tests.upstream.peer import Call, StartPeer, until
+
+GET = request_head("GET", b"/", [(b"Host", b"peer")])
+BODY = bytes(1 << 20)
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Say whether memory is short."""
+    return lambda is_short: monkeypatch.setattr(PIECES, "is_short", lambda: is_short)
+
+
+def test_as_much_is_read_as_there_is_room_for_unless_memory_is_short() -> None:
+    pieces, room = Pieces(), memoryview(bytearray(3 * SMALL))
+    assert len(pieces.room(room)) == 3 * SMALL
+    pieces.is_short = lambda: True
+    assert len(pieces.room(room)) == SMALL
+    assert len(pieces.room(room[:10])) == 10
+
+
+async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) -> None:
+    came: list[int] = []
+
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            came.append(len(data))
+
+    async def send(*, is_short: bool) -> int:
+        memory(is_short)
+        came.clear()
+        server = await asyncio.get_running_loop().create_server(lambda: Receiver(Protocol()), "127.0.0.1", 0)
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(BODY)
+            await until(lambda: sum(came) == len(BODY))
+            writer.close()
+            await writer.wait_closed()
+        return max(came)
+
+    assert await send(is_short=True) == SMALL
+    assert SMALL < await send(is_short=False) <= READ
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_upstream_whose_answer_nobody_takes_is_read_in_small_pieces(
+    start_peer: StartPeer, server_pair: Pair, authority: Authority, memory: Callable[[bool], None], scheme: str
+) -> None:
+    async def script(call: Call) -> None:
+        await call.read_request()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        await call.read_to_end()
+
+    peer = await start_peer(script, tls=server_pair.server_context() if scheme == "https" else None)
+    context: ssl.SSLContext = client_context(Tls(ca=Path(authority.ca)))
+
+    async def held(*, is_short: bool) -> int:
+        memory(is_short)
+        lost = asyncio.Event()
+        connection: Connection = await Dialer(Endpoint.parse(f"{scheme}://localhost:{peer.port}", tls=context)).connect(
+            10, lambda _: lost.set()
+        )
+        connection.start("GET")
+        connection.send(GET)
+        connection.finish()
+        await connection.read_head()
+        taken = len(connection.take_body()) or len(await connection.read_body())
+        connection.abort()
+        await lost.wait()
+        return taken
+
+    assert await held(is_short=True) <= 2 * SMALL
+    assert SMALL < await held(is_short=False) <= BUFFER
+
+
+def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None]) -> None:
+    class Loop:
+        """What stands for the loop's TLS protocol, and for the transport of the socket."""
+
+        protocol: object
+
+        def is_closing(self) -> bool:
+            return False
+
+        def get_protocol(self) -> object:
+            return self
+
+        def set_protocol(self, protocol: object) -> None:
+            self.protocol = protocol
+
+        def get_buffer(self, _sizehint: int) -> memoryview:
+            return memoryview(bytearray(256 * 1024))
+
+    wire = Wire(Loop())  # type: ignore[arg-type]
+    wire.begin(bytearray())
+    assert len(wire.get_buffer(-1)) == READ
+    memory(True)
+    assert len(wire.get_buffer(-1)) == SMALL
