@@ -7,11 +7,12 @@ whose upstream is slow (faults D4).
 import asyncio
 from typing import Final
 
-from gateway.upstream.pieces import PIECES
+from gateway.upstream.pieces import PIECE, PIECES
 from gateway.upstream.wire import READ
 
 # Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
 _ROOM: Final = memoryview(bytearray(READ))
+_LITTLE: Final = _ROOM[:PIECE]
 
 
 class Receiver(asyncio.BufferedProtocol):
@@ -24,10 +25,12 @@ class Receiver(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Give the loop the room to receive into."""
-        return PIECES.room(_ROOM)
+        return _LITTLE if PIECES.are_small else _ROOM
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what has come."""
+        if nbytes >= PIECE:
+            PIECES.count(nbytes)
         self._protocol.data_received(bytes(_ROOM[:nbytes]))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

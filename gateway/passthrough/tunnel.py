@@ -12,13 +12,14 @@ from gateway.edge.stall import HOLD_NOTHING
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
 from gateway.upstream.deadline import Deadline
-from gateway.upstream.pieces import PIECES
+from gateway.upstream.pieces import PIECE, PIECES
 
 END_SECONDS: Final = 5.0  # for the rest, once one side has ended
 GOING_AWAY: Final = 1001
 _READ: Final = 64 * 1024
 # Read into and copied out of within one call of the event loop, so one is enough for all tunnels of a process.
 _ROOM: Final = memoryview(bytearray(_READ))
+_LITTLE: Final = _ROOM[:PIECE]
 
 
 class Tunnel:
@@ -194,11 +195,13 @@ class _Side(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Give the loop the room to receive into."""
-        return PIECES.room(_ROOM)
+        return _LITTLE if PIECES.are_small else _ROOM
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has come."""
         self._tunnel.active()
+        if nbytes >= PIECE:
+            PIECES.count(nbytes)
         self.take(bytes(_ROOM[:nbytes]))
 
     def eof_received(self) -> bool:

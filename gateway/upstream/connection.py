@@ -17,7 +17,7 @@ from gateway.upstream.deadline import Deadline
 from gateway.upstream.errors import AnswerInvalid, AnswerLate, ConnectionLost, Unreachable, UpstreamError
 from gateway.upstream.message import Answer, Head
 from gateway.upstream.parser import AnswerParser
-from gateway.upstream.pieces import PIECES
+from gateway.upstream.pieces import PIECE, PIECES
 
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache
 SMALL: Final = 64 * 1024
@@ -293,11 +293,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
         """Give the loop the room to receive into."""
-        return PIECES.room(self._buffer)
+        return self._buffer[:PIECE] if PIECES.are_small else self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what the peer has sent; while nobody reads, at most BUFFER of it."""
         parser = self._parser
+        if nbytes >= PIECE:
+            PIECES.count(nbytes)
         try:
             parser.feed(self._buffer[:nbytes])
         except UpstreamError as error:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from gateway.upstream.pieces import PIECES
+from gateway.upstream.pieces import PIECE, PIECES
 
 READ: Final = 32 * 1024
 """Bytes that one read takes at most."""
@@ -53,10 +53,12 @@ class Wire(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the loop a part of the room that TLS gives."""
-        return PIECES.room(cast("memoryview", self._tls.get_buffer(sizehint))[:READ])
+        return cast("memoryview", self._tls.get_buffer(sizehint))[: PIECE if PIECES.are_small else READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what has come."""
+        if nbytes >= PIECE:
+            PIECES.count(nbytes)
         self._tls.buffer_updated(nbytes)
 
     def eof_received(self) -> bool | None:

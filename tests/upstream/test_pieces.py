@@ -12,7 +12,7 @@ from gateway.edge.receiver import Receiver
 from gateway.upstream import Connection, Endpoint, request_head
 from gateway.upstream.connection import BUFFER
 from gateway.upstream.dial import Dialer
-from gateway.upstream.pieces import PIECES, SMALL, Pieces
+from gateway.upstream.pieces import LOOK, PIECE, PIECES, Pieces
 from gateway.upstream.tls import client_context
 from gateway.upstream.wire import READ, Wire
 from tests.upstream.certificates import Authority, Pair
@@ -25,15 +25,30 @@ BODY = bytes(1 << 20)
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Say whether memory is short."""
-    return lambda is_short: monkeypatch.setattr(PIECES, "is_short", lambda: is_short)
+
+    def say(is_short: bool) -> None:  # noqa: FBT001
+        monkeypatch.setattr(PIECES, "is_short", lambda: is_short)
+        PIECES.count(LOOK)
+
+    monkeypatch.setattr(PIECES, "are_small", False)
+    return say
 
 
-def test_as_much_is_read_as_there_is_room_for_unless_memory_is_short() -> None:
-    pieces, room = Pieces(), memoryview(bytearray(3 * SMALL))
-    assert len(pieces.room(room)) == 3 * SMALL
-    pieces.is_short = lambda: True
-    assert len(pieces.room(room)) == SMALL
-    assert len(pieces.room(room[:10])) == 10
+def test_whether_memory_is_short_is_asked_when_much_has_come() -> None:
+    asked = 0
+
+    def is_short() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 2
+
+    pieces = Pieces()
+    pieces.is_short = is_short
+    told = []
+    for size in (LOOK - PIECE, PIECE, LOOK - 1, 1, 3 * LOOK, LOOK - 1):
+        pieces.count(size)
+        told.append((asked, pieces.are_small))
+    assert told == [(0, False), (1, False), (1, False), (2, True), (3, False), (3, False)]
 
 
 async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) -> None:
@@ -55,8 +70,8 @@ async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) 
             await writer.wait_closed()
         return max(came)
 
-    assert await send(is_short=True) == SMALL
-    assert SMALL < await send(is_short=False) <= READ
+    assert await send(is_short=True) == PIECE
+    assert PIECE < await send(is_short=False) <= READ
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -86,8 +101,8 @@ async def test_an_upstream_whose_answer_nobody_takes_is_read_in_small_pieces(
         await lost.wait()
         return taken
 
-    assert await held(is_short=True) <= 2 * SMALL
-    assert SMALL < await held(is_short=False) <= BUFFER
+    assert await held(is_short=True) <= 2 * PIECE
+    assert PIECE < await held(is_short=False) <= BUFFER
 
 
 def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None]) -> None:
@@ -112,4 +127,4 @@ def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None]) 
     wire.begin(bytearray())
     assert len(wire.get_buffer(-1)) == READ
     memory(True)
-    assert len(wire.get_buffer(-1)) == SMALL
+    assert len(wire.get_buffer(-1)) == PIECE
