@@ -57,7 +57,8 @@ class Exchange(Struct, gc=False):
     `version` is that of HTTP; `scheme`, where it is known to be another than the listener's, is what the client used. `ids` are as many
     random digits as `Ids` gives, for the ids of what begins here: the request's own span is below the caller's `parent_id`, the calls to
     the auth service and to the upstream are below that. `failure` is the code of the gateway's own failure. `peer_status` and `peer_url`
-    are those of Alipay+ or the upstream, `resends` how often the request was sent to an upstream again.
+    are those of Alipay+ or the upstream, `resends` how often the request was sent to an upstream again. `room` is how many bytes of a large
+    answer there had to be room for, until it is written.
     """
 
     method: str
@@ -83,6 +84,7 @@ class Exchange(Struct, gc=False):
     peer_status: int | None = None
     peer_url: str | None = None
     resends: int = 0
+    room: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     started: float = field(default_factory=monotonic)

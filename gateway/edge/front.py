@@ -152,6 +152,8 @@ class Front:
             raise
         finally:
             self._in_flight[exchange.route] -= 1
+            if exchange.room and self._shedder is not None:
+                self._shedder.written(exchange.room)
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer

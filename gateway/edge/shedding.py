@@ -162,7 +162,7 @@ class Shedder:
         self._late = 0.0
         self._late_on_average = 0.0
         self._promised = 0  # bytes
-        self._grown = 0  # of these, for what has come for requests in hand
+        self._grown = 0  # that have come for requests in hand
         self._in_hand = 0.0  # units
         self._takes = takes
         self._taking = 0  # bytes, of requests in hand
@@ -279,19 +279,22 @@ class Shedder:
     def grow(self, size: int) -> bool:
         """Promise room for so many bytes more that come for a request in hand, until `shrink`. Tell whether there is that.
 
-        One may always grow while no other has: else it could wait for ever, where there never is as much room.
+        One may always grow while no other has that is not `written` yet: else it could wait for ever, where there never is as much room.
         """
         held = size * COPIES
         if self._grown and not self._has_room(self._promised + held):
             return False
         self._promised += held
-        self._grown += held
+        self._grown += size
         return True
 
     def shrink(self, size: int) -> None:
-        """Take that what came for one request, so many bytes, is not held any more."""
+        """Take that what came for one request, so many bytes, is held in its answer only, as can be seen in the memory that is in use."""
         self._promised -= size * COPIES
-        self._grown -= size * COPIES
+
+    def written(self, size: int) -> None:
+        """Take that nothing is held any more of what came for one request."""
+        self._grown -= size
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""

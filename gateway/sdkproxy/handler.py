@@ -115,6 +115,7 @@ class SdkProxy:
         finally:
             if call.room:
                 self._share.shrink(call.room)
+                exchange.room = call.room
 
     async def _read(self, request: Request) -> bytes:
         if request.content.is_eof():

@@ -410,4 +410,6 @@ def test_one_may_grow_though_there_is_no_room(rig: Rig) -> None:
     assert rig.shedder.grow(1000)
     assert not rig.shedder.grow(1)
     rig.shedder.shrink(1000)
+    assert not rig.shedder.grow(1), "it is not written yet"
+    rig.shedder.written(1000)
     assert rig.shedder.grow(1)

@@ -19,7 +19,7 @@ _SHED = "memory is nearly used up"
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemoryWatch, "has_room", lambda _, size: size < 0)
+    monkeypatch.setattr(MemoryWatch, "fits", lambda _, size: size < 0)
 
 
 @pytest.mark.usefixtures("tight")
@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(size)
         return size < 5 * 300_000
 
-    monkeypatch.setattr(MemoryWatch, "has_room", has_room)
+    monkeypatch.setattr(MemoryWatch, "fits", has_room)
     return asked
 
 
