@@ -23,8 +23,8 @@ AT_LEAST: Final = 0.005
 """Seconds between two readings in any case."""
 GROWS: Final = 2e9
 """Bytes that may be taken in a second: it is read again before the room can be used up."""
-RELEASED: Final = 1.0
-"""Seconds after which unused memory is given back again to the kernel at the soonest, where there is no room."""
+RELEASED: Final = 5.0
+"""Seconds after which unused memory is given back again to the kernel at the soonest, where there is no room: that takes milliseconds."""
 LIMITS_PERIOD: Final = 1.0
 """Seconds for which the limits hold: whoever runs the process may change them."""
 _LIBC: Final = ctypes.CDLL(None)
