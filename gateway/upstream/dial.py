@@ -105,6 +105,8 @@ async def _secured(sock: socket.socket, context: ssl.SSLContext, server_name: st
     """Do the handshake on a connected socket, which is closed if that fails."""
     loop = asyncio.get_running_loop()
     raw, hello = await loop.create_connection(Early, sock=sock)
+    if raw.is_closing():  # uvloop would say that an exception was in a callback
+        raise ConnectionResetError
     try:
         wire, rest = Wire(raw), Early()
         loop.call_soon(wire.begin, hello.data)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import socket
 import ssl
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.upstream.peer import Call, StartPeer, until
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 PIECE = bytes(16 * 1024)
 LARGE = 32 * len(PIECE)
+ALERT = bytes((21, 3, 3, 0, 2, 2, 80))
 
 
 @pytest.fixture
@@ -88,6 +90,27 @@ async def test_a_peer_that_leaves_after_the_handshake_has_no_connection(
 
     with pytest.raises(Unreachable):
         await use()
+
+
+@pytest.mark.parametrize(("first", "reason"), [(b"", "closed while connecting"), (ALERT, "TLS handshake failed")])
+async def test_C1_a_peer_that_leaves_before_the_handshake(trusting: ssl.SSLContext, first: bytes, reason: str) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, fault: faults.append(fault))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        port = server.getsockname()[1]
+        dialer = Dialer(Endpoint.parse(f"https://127.0.0.1:{port}", tls=trusting, server_name="localhost"))
+        connecting = asyncio.create_task(dialer.connect(10, lambda _: None))
+        taken = None
+        while taken is None:
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                taken = server.accept()[0]
+        taken.send(first)
+        taken.close()
+        with pytest.raises(Unreachable, match=reason):
+            await connecting
+    assert not faults
 
 
 async def test_cancelling_at_any_turn_leaves_no_socket_behind(start_peer: StartPeer, server_pair: Pair, trusting: ssl.SSLContext) -> None:
