@@ -88,6 +88,7 @@ class MemoryWatch:
         if now - self._limits_read_at >= LIMITS_PERIOD:
             self._limits_read_at = now
             self._read_limits()
+            self._read_at = -inf  # the room is that below the limits as they are now
         if not self._limits:
             return False
         age = now - self._read_at

@@ -77,13 +77,18 @@ def test_workers_share_the_room(tmp_path: Path) -> None:
     assert room(MemoryWatch(tmp_path, workers=3, now=clock), clock) == 30 * MIB
 
 
+def limit_around(group: Cgroup, limit: int, used: int) -> None:
+    """Give the cgroup around this one a limit, too."""
+    around = group.folder.parent
+    (around / "memory.max").write_text(f"{limit}\n")
+    (around / "memory.current").write_text(f"{used}\n")
+    (around / "memory.stat").write_text("anon 1\n")
+
+
 def test_the_narrowest_limit_counts(tmp_path: Path) -> None:
     group, clock = Cgroup(tmp_path, 2, "max\n"), Clock()
     group.use(20 * MIB)
-    around = group.folder.parent
-    (around / "memory.max").write_text(f"{50 * MIB}\n")
-    (around / "memory.current").write_text(f"{30 * MIB}\n")
-    (around / "memory.stat").write_text("anon 1\n")
+    limit_around(group, 50 * MIB, used=30 * MIB)
     assert room(MemoryWatch(tmp_path, now=clock), clock) == 15 * MIB
 
 
@@ -195,6 +200,20 @@ def test_limits_may_change_and_are_looked_at_now_and_then(tmp_path: Path) -> Non
         clock.time += 0.11 * LIMITS_PERIOD
         assert watch.fits(0) is has_room
         had_room = has_room
+
+
+def test_one_of_several_limits_may_come_and_go(tmp_path: Path) -> None:
+    group, clock = Cgroup(tmp_path, 2, "max\n"), Clock()
+    group.use(900 * MIB)
+    limit_around(group, 9000 * MIB, used=900 * MIB)
+    watch = MemoryWatch(tmp_path, now=clock)
+    assert not watch.is_short()
+    for limit, is_short in ((f"{1000 * MIB}", True), ("max", False)):
+        clock.time += 0.99 * LIMITS_PERIOD
+        assert watch.is_short() is not is_short
+        group.limit(f"{limit}\n")
+        clock.time += 0.02 * LIMITS_PERIOD
+        assert watch.is_short() is is_short
 
 
 @pytest.mark.parametrize("version", [1, 2])
