@@ -166,7 +166,7 @@ class Shedder:
         self._in_hand = 0.0  # units
         self._takes = takes
         self._taking = 0  # bytes, of requests in hand
-        self._growth = Growth()
+        self._growth = Growth(now)
         self._refused = 0  # in this overload
         self._refusing = 0.0  # units that refusals took, and what else is no work, since the beginning
         self._term_began = self._counted_at = 0.0
@@ -357,7 +357,6 @@ class Shedder:
         for kind, kept in self._kept_since_look.items():
             self._passed[kind] = min(self._passed[kind], kept)
             self._kept_since_look[kind] = 0.0
-        self._growth.turn(now)
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

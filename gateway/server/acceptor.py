@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import urandom
-from time import monotonic
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -249,7 +248,6 @@ class Acceptor:
             self._failed(sock, error)
             return False
         connection.setblocking(False)
-        self._growth.turn(monotonic())
         if not self._has_room(self._growth.expected(self.open * self._takes) + self._takes):
             return self._turn_away(connection)
         return take(connection, str(address[0]) if isinstance(address, tuple) else "")

@@ -405,6 +405,17 @@ def test_what_requests_were_going_to_take_is_seen_after_a_while() -> None:
     assert rig.refusal() is None
 
 
+def test_what_requests_are_going_to_take_is_reckoned_with_behind_a_pause() -> None:
+    rig = Rig(takes=300)
+    for _ in range(2):
+        assert [rig.refusal() is None for _ in range(5)] == [True] * 4 + [False], "what began before the pause is seen"
+        rig.loop.look(0)
+        assert rig.refusal() is not None, "what began behind it is not"
+        while rig.loop.timer is not None:
+            rig.loop.look(0)
+        rig.loop.now += 2 * SEEN
+
+
 def test_one_may_grow_though_there_is_no_room(rig: Rig) -> None:
     rig.room = 0
     assert rig.shedder.grow(1000)
