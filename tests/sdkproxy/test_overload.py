@@ -9,8 +9,9 @@ import pytest
 from gateway.edge.memory import MemoryWatch
 from gateway.session import Check, RawHeaders, Sessions, Work
 from gateway.simulator import Behaviour
+from gateway.upstream.pieces import LOOK, PIECES
 from tests.sdkproxy.client import Client
-from tests.sdkproxy.conftest import JSON, LOGIN
+from tests.sdkproxy.conftest import JSON, LOGIN, StartGateway
 from tests.sdkproxy.overload import api_request, call
 from tests.upstream.peer import until
 
@@ -32,6 +33,15 @@ async def test_an_sdk_call_that_is_refused_is_an_F_that_may_be_repeated_and_nobo
     line = gateway.lines()[-1]
     assert (line["status"], line["reason"], line["sent"], line["result_code"]) == (503, _SHED, "not_sent", "OVERLOADED")
     assert gateway.results("OVERLOADED", "F", "gateway", scene="none") == 1
+
+
+async def test_a_worker_reads_small_pieces_while_its_memory_is_short(start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryWatch, "is_short", lambda _: True)
+    monkeypatch.setattr(PIECES, "is_short", PIECES.is_short)  # as it was, afterwards
+    monkeypatch.setattr(PIECES, "are_small", False)
+    await start()
+    PIECES.count(LOOK)
+    assert PIECES.are_small
 
 
 @pytest.fixture
