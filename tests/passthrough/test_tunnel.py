@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.config import Duration
+from gateway.upstream.pieces import PIECE, PIECES
 from tests.passthrough.rig import IMPATIENT, Client, Rig, StartRig
 from tests.passthrough.test_frames import frame
 from tests.upstream.peer import Call, StartPeer, hold_up, until
@@ -87,6 +88,30 @@ async def test_the_bytes_of_both_sides_are_untouched(start_rig: StartRig, start_
     assert (line["status"], line["reason"]) == (101, "client closed")
     assert line["bytes_in"] == line["bytes_out"] > 200_000
     assert line["endpoint"]
+
+
+async def test_while_memory_is_short_little_is_read_at_once(
+    start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[int] = []
+    count = PIECES.count
+
+    def note(size: int) -> None:
+        came.append(size)
+        count(size)
+
+    rig = await start_rig((await start_peer(echo)).url)
+    client = await opened(rig)
+    monkeypatch.setattr(PIECES, "are_small", False)
+    monkeypatch.setattr(PIECES, "is_short", lambda: True)
+    monkeypatch.setattr(PIECES, "count", note)
+    data = frame(bytes(1 << 20), masked=True)
+    client.send(data)
+    assert await client.read(len(data)) == data
+    assert sum(came) > 1 << 20, "of both sides"
+    assert set(came[-20:]) == {PIECE}
+    client.close()
+    await rig.ended()
 
 
 async def test_what_is_sent_right_behind_the_handshake_is_not_lost(start_rig: StartRig, start_peer: StartPeer) -> None:

@@ -34,6 +34,20 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return say
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What has come in pieces that count."""
+    counted: list[int] = []
+    count = PIECES.count
+
+    def note(size: int) -> None:
+        counted.append(size)
+        count(size)
+
+    monkeypatch.setattr(PIECES, "count", note)
+    return counted
+
+
 def test_whether_memory_is_short_is_asked_when_much_has_come() -> None:
     asked = 0
 
@@ -51,7 +65,7 @@ def test_whether_memory_is_short_is_asked_when_much_has_come() -> None:
     assert told == [(0, False), (1, False), (1, False), (2, True), (3, False), (3, False)]
 
 
-async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) -> None:
+async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None], counted: list[int]) -> None:
     came: list[int] = []
 
     class Protocol(asyncio.Protocol):
@@ -61,6 +75,7 @@ async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) 
     async def send(*, is_short: bool) -> int:
         memory(is_short)
         came.clear()
+        counted.clear()
         server = await asyncio.get_running_loop().create_server(lambda: Receiver(Protocol()), "127.0.0.1", 0)
         async with server:
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -68,6 +83,7 @@ async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) 
             await until(lambda: sum(came) == len(BODY))
             writer.close()
             await writer.wait_closed()
+        assert counted == [size for size in came if size >= PIECE]
         return max(came)
 
     assert await send(is_short=True) == PIECE
@@ -76,7 +92,13 @@ async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None]) 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_an_upstream_whose_answer_nobody_takes_is_read_in_small_pieces(
-    start_peer: StartPeer, server_pair: Pair, authority: Authority, memory: Callable[[bool], None], scheme: str
+    start_peer: StartPeer,
+    server_pair: Pair,
+    authority: Authority,
+    memory: Callable[[bool], None],
+    counted: list[int],
+    *,
+    scheme: str,
 ) -> None:
     async def script(call: Call) -> None:
         await call.read_request()
@@ -92,6 +114,7 @@ async def test_an_upstream_whose_answer_nobody_takes_is_read_in_small_pieces(
         connection: Connection = await Dialer(Endpoint.parse(f"{scheme}://localhost:{peer.port}", tls=context)).connect(
             10, lambda _: lost.set()
         )
+        counted.clear()
         connection.start("GET")
         connection.send(GET)
         connection.finish()
@@ -99,13 +122,14 @@ async def test_an_upstream_whose_answer_nobody_takes_is_read_in_small_pieces(
         taken = len(connection.take_body()) or len(await connection.read_body())
         connection.abort()
         await lost.wait()
+        assert counted
         return taken
 
     assert await held(is_short=True) <= 2 * PIECE
     assert PIECE < await held(is_short=False) <= BUFFER
 
 
-def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None]) -> None:
+def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None], counted: list[int]) -> None:
     class Loop:
         """What stands for the loop's TLS protocol, and for the transport of the socket."""
 
@@ -123,8 +147,15 @@ def test_tls_reads_small_pieces_from_its_socket(memory: Callable[[bool], None]) 
         def get_buffer(self, _sizehint: int) -> memoryview:
             return memoryview(bytearray(256 * 1024))
 
+        def buffer_updated(self, _nbytes: int) -> None:
+            pass
+
     wire = Wire(Loop())  # type: ignore[arg-type]
     wire.begin(bytearray())
     assert len(wire.get_buffer(-1)) == READ
     memory(True)
     assert len(wire.get_buffer(-1)) == PIECE
+    counted.clear()
+    for size in (PIECE - 1, PIECE):
+        wire.buffer_updated(size)
+    assert counted == [PIECE]
