@@ -18,6 +18,8 @@ from gateway.edge.request import Request
 from gateway.errors import GatewayError, ResultStatus
 
 RETRY_AFTER_SECONDS: Final = 1
+PIECE: Final = 64 * 1024
+"""Bytes of an answer that are written at once."""
 MESSAGE_KEPT: Final = 1024
 """Characters. A longer message of Alipay+ is written anew each time, so that what is remembered is bounded."""
 _AN_ID: Final = "0" * 32
@@ -46,8 +48,8 @@ class Reply(Protocol):
     def has_begun(self) -> bool:
         """Whether its head has been written, which tells the client whether the connection goes on."""
 
-    def send(self, request: Request) -> None:
-        """Write the answer, if that has not been done."""
+    async def send(self, request: Request) -> None:
+        """Write the answer, if that has not been done. Raises ConnectionError when the client leaves meanwhile."""
 
 
 class Answer(Struct, gc=False):
@@ -70,16 +72,27 @@ class Answer(Struct, gc=False):
         """Say that nothing has been written."""
         return False
 
-    def send(self, request: Request) -> None:
-        """Write the whole answer, once."""
-        transport = request.connection.transport
+    async def send(self, request: Request) -> None:
+        """Write the whole answer, once: a long one in pieces, each when the client has taken those before.
+
+        TLS keeps as much memory for a connection as it was ever given at once, until the connection ends.
+        """
+        connection = request.connection
+        transport = connection.transport
         if transport is None or transport.is_closing():
             return
         self.keep_alive = request.keep_alive and not self.close
         body = b"" if request.method == "HEAD" else self.body
-        transport.write(self._head(request.version) + body)
+        transport.write(self._head(request.version) + body[:PIECE])
+        self.size = min(PIECE, len(body))
+        while self.size < len(body):
+            await connection.drain()
+            if transport.is_closing():
+                return
+            piece = body[self.size : self.size + PIECE]
+            transport.write(piece)
+            self.size += len(piece)
         self.sent = True
-        self.size = len(body)
 
     def whole(self) -> bytes:
         """Return the whole answer as bytes. Without `keep_alive` it is the last thing on its connection."""

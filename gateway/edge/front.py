@@ -311,12 +311,13 @@ class Front:
         answer.close = answer.close or (self.draining and not answer.has_begun) or unasked or connection.is_last
         exchange.status = answer.status
         try:
-            answer.send(request)
-            exchange.bytes_out = answer.size
+            await answer.send(request)
             if connection.writing_paused:
                 await connection.drain()
         except ConnectionError:
             answer.sent = False
+        finally:
+            exchange.bytes_out = answer.size
         if connection.is_slow:
             exchange.reason = SLOW_READER
         elif not answer.sent:

@@ -159,6 +159,28 @@ async def test_an_answer_is_whole_when_the_connection_closes(start_rig: StartRig
     client.close()
 
 
+async def test_a_large_answer_is_encrypted_as_the_client_takes_it(
+    start_rig: StartRig, tls: ssl.SSLContext, trusting: ssl.SSLContext
+) -> None:
+    """OpenSSL keeps the memory of what it was given at once until the connection ends."""
+    rig = await start_rig(tls=tls)
+    plain = await rig.connect()
+    talk = Conversation(trusting, plain.reader, plain.writer)
+    await talk.handshake()
+    talk.session.write(LAST_REQUEST.replace(b"Host: a", b"Host: a\r\nX-More: 6000000"))
+    await talk.flush()
+    await rig.until(lambda: len(rig.edge.connections) == 1)
+    [connection] = rig.edge.connections
+    await rig.until(lambda: connection.writing_paused)
+    assert connection.transport is not None
+    assert connection.transport.get_write_buffer_size() < 80_000
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += await talk.read()
+    assert answer.count(b"x" * 6_000_000) == 1
+    plain.close()
+
+
 async def test_A9_a_client_that_takes_nothing_is_noticed_over_tls_too(
     start_rig: StartRig, tls: ssl.SSLContext, trusting: ssl.SSLContext
 ) -> None:
