@@ -39,6 +39,8 @@ UNIX: Final = "unix"
 HELD_BODY: Final = 8 * 1024  # of a body that nobody reads; reading pauses above twice as much, and one read comes on top
 PIPELINED: Final = 32
 """So many requests may wait on a connection; when half of them are done, more are read."""
+PIPELINED_SIZE: Final = 16 * 1024
+"""When so many bytes have come with requests that wait behind another, nothing more is read until none of them waits."""
 
 
 class Sender(Protocol):
@@ -65,8 +67,8 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_missing", "_queue", "_request", "_stall", "_task",
-        "_thrown_away", "_waiter",
+        "_ahead", "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_missing", "_queue", "_request", "_stall",
+        "_task", "_thrown_away", "_waiter",
         "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
     is_new: Final = False
@@ -88,6 +90,7 @@ class Connection(BaseProtocol):
         self._incoming = Incoming(parser, limit)
         self._edge = edge
         self._queue: deque[Request | Exception] = deque()  # requests, and what was no request
+        self._ahead = 0  # bytes that came with those that wait behind another
         self._waiter: asyncio.Future[None] | None = None  # for the next of these
         self._request: Request | None = None  # in hand
         self._task: asyncio.Task[None] | None = None
@@ -241,7 +244,10 @@ class Connection(BaseProtocol):
 
     def _make_room(self) -> None:
         """Read on, if that has stopped because too many requests waited."""
-        if self._buffer_paused and len(self._queue) <= PIPELINED // 2 and len(self._incoming.tail) < HELD_BODY:
+        if not self._queue:
+            self._ahead = 0
+        is_little = len(self._queue) <= PIPELINED // 2 and self._ahead < PIPELINED_SIZE and len(self._incoming.tail) < HELD_BODY
+        if self._buffer_paused and is_little:
             if not self._upgraded:
                 self._read(b"")
             if len(self._queue) < PIPELINED:
@@ -338,7 +344,7 @@ class Connection(BaseProtocol):
                 self._pause_reading_for_buffer()
         if begun:
             self._deadline.clear()
-            self._take(begun)
+            self._take(begun, len(data))
         if incoming.head and (begun or not had_begun):
             self._deadline.set(self._edge.limits.header_timeout, self._head_too_slow)
         if incoming.is_over:
@@ -348,13 +354,15 @@ class Connection(BaseProtocol):
         """Know that the request in hand is the last one when nothing is to be read behind it."""
         self.is_last = self.is_last or (self._incoming.is_over and not self._queue)
 
-    def _take(self, begun: list[Message | Exception]) -> None:
+    def _take(self, begun: list[Message | Exception], size: int) -> None:
         is_first = not self._queue
         for one in begun:
             self._queue.append(one if isinstance(one, Exception) else Request.of(*one, self))
         if is_first and self._waiter is not None:
             self._edge.turns.begin(self._begin)
-        if len(self._queue) >= PIPELINED and not self._buffer_paused:
+        if self._request is not None or len(self._queue) > 1:
+            self._ahead += size
+        if (len(self._queue) >= PIPELINED or self._ahead >= PIPELINED_SIZE) and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
     def _refuse_at_once(self, data: bytes) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.edge.answer import Answer
 from gateway.edge.body import BodyLimits, read_body
-from gateway.edge.connection import PIPELINED, Connection
+from gateway.edge.connection import PIPELINED, PIPELINED_SIZE, Connection
 from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.front import Front
 from gateway.edge.request import Request
@@ -111,6 +111,37 @@ LAST: list[tuple[bytes, Sequence[tuple[bytes, bytes]]]] = [
     (b"GET /a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2048, [(b"431", b"")]),
     (b"FOO /a HTTP/1.1\r\nHost: a\r\n\r\n", [(b"404", b"")]),
 ]
+
+
+async def test_few_bytes_are_read_of_requests_that_wait_behind_another() -> None:
+    metrics, log, may_go_on = Metrics(), structlog.testing.CapturingLogger(), asyncio.Event()
+
+    async def wait(_request: Request, exchange: Exchange) -> Answer:
+        await may_go_on.wait()
+        return Answer(200, b"", exchange.request_id)
+
+    recorder, loop = Recorder(metrics, Lines()), asyncio.get_running_loop()
+    front = Front("/alipayplus", wait, recorder, metrics, log)
+    edge = EdgeServer(front.handle, ServerLimits(16_384, 10, 10), recorder, metrics, front.unknown_method(unknown), turns=Turns(loop))
+    connection, client = Connection(edge), Client()
+    connection.connection_made(client)
+    one, sent = b"GET %b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (PATH, b"x" * 8000), 0
+    while sent < PIPELINED:
+        if not client.may_send.is_set():
+            assert sent <= 1 + PIPELINED_SIZE // len(one) + 1
+            may_go_on.set()
+        await asyncio.wait_for(client.may_send.wait(), 10)
+        connection.data_received(one)
+        sent += 1
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert may_go_on.is_set()
+    async with asyncio.timeout(10):
+        while not connection.is_idle:  # noqa: ASYNC110  it has no event
+            await asyncio.sleep(0)
+    assert client.received.count(b"HTTP/1.1 200 ") == PIPELINED
+    client.close()
+    connection.connection_lost(None)
 
 
 @given(
