@@ -94,7 +94,7 @@ class MemoryWatch:
         age = now - self._read_at
         if age >= PERIOD or (age >= AT_LEAST and (age >= self._left() / GROWS or not self._is_room_for(size, CLOSE))):
             self._read_room(now)
-            if self._left() <= 0 and now - self._released_at >= RELEASED:
+            if not self._is_room_for(size) and now - self._released_at >= RELEASED:
                 self._released_at = now
                 self._release()
                 self._read_room(now)

@@ -177,6 +177,15 @@ def test_unused_memory_is_given_back_where_there_is_no_room(tmp_path: Path) -> N
     assert len(given_back) == 2
 
 
+def test_unused_memory_is_given_back_where_there_is_no_room_for_what_is_asked_for(tmp_path: Path) -> None:
+    group, clock = Cgroup(tmp_path, 2, f"{100 * MIB}\n"), Clock()
+    watch = MemoryWatch(tmp_path, now=clock, release=lambda: group.use(70 * MIB))
+    group.use(85 * MIB)
+    assert watch.fits(4 * MIB)
+    clock.time += 1.01 * PERIOD
+    assert watch.fits(10 * MIB)
+
+
 def test_the_kernel_is_given_back_what_malloc_keeps() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
