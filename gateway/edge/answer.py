@@ -4,6 +4,7 @@
 upstreams do not pass through this module.
 """
 
+from collections.abc import Awaitable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -48,8 +49,11 @@ class Reply(Protocol):
     def has_begun(self) -> bool:
         """Whether its head has been written, which tells the client whether the connection goes on."""
 
-    async def send(self, request: Request) -> None:
-        """Write the answer, if that has not been done. Raises ConnectionError when the client leaves meanwhile."""
+    def send(self, request: Request) -> Awaitable[None] | None:
+        """Write the answer, if that has not been done. Return what is to be awaited for the rest, if there is any.
+
+        That raises ConnectionError when the client leaves meanwhile.
+        """
 
 
 class Answer(Struct, gc=False):
@@ -72,22 +76,27 @@ class Answer(Struct, gc=False):
         """Say that nothing has been written."""
         return False
 
-    async def send(self, request: Request) -> None:
+    def send(self, request: Request) -> Awaitable[None] | None:
         """Write the whole answer, once: a long one in pieces, each when the client has taken those before.
 
         TLS keeps as much memory for a connection as it was ever given at once, until the connection ends.
         """
-        connection = request.connection
-        transport = connection.transport
+        transport = request.connection.transport
         if transport is None or transport.is_closing():
-            return
+            return None
         self.keep_alive = request.keep_alive and not self.close
         body = b"" if request.method == "HEAD" else self.body
         transport.write(self._head(request.version) + body[:PIECE])
         self.size = min(PIECE, len(body))
+        self.sent = self.size == len(body)
+        return None if self.sent else self._send_rest(request)
+
+    async def _send_rest(self, request: Request) -> None:
+        connection, body = request.connection, self.body
         while self.size < len(body):
             await connection.drain()
-            if transport.is_closing():
+            transport = connection.transport
+            if transport is None or transport.is_closing():
                 return
             piece = body[self.size : self.size + PIECE]
             transport.write(piece)

@@ -244,10 +244,11 @@ class Connection(BaseProtocol):
 
     def _make_room(self) -> None:
         """Read on, if that has stopped because too many requests waited."""
-        if not self._queue:
+        if self._ahead and not self._queue:
             self._ahead = 0
-        is_little = len(self._queue) <= PIPELINED // 2 and self._ahead < PIPELINED_SIZE and len(self._incoming.tail) < HELD_BODY
-        if self._buffer_paused and is_little:
+        if not self._buffer_paused:
+            return
+        if len(self._queue) <= PIPELINED // 2 and self._ahead < PIPELINED_SIZE and len(self._incoming.tail) < HELD_BODY:
             if not self._upgraded:
                 self._read(b"")
             if len(self._queue) < PIPELINED:

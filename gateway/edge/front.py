@@ -311,7 +311,9 @@ class Front:
         answer.close = answer.close or (self.draining and not answer.has_begun) or unasked or connection.is_last
         exchange.status = answer.status
         try:
-            await answer.send(request)
+            rest = answer.send(request)
+            if rest is not None:
+                await rest
             if connection.writing_paused:
                 await connection.drain()
         except ConnectionError:

@@ -68,47 +68,43 @@ class MemoryWatch:
         self._release = release
         self._released_at = -inf
         self._limits: dict[Cgroup, int] = {}
-        self._limits_read_at = self._read_at = -inf
+        self._limits_read_at = self._read_at = self._due = -inf  # when it is to be read again in any case
         self._room: dict[Cgroup, float] = {}
+        self._left = inf  # bytes, below the narrowest limit
+        self._is_short = False
 
     def fits(self, size: int) -> bool:
         """Tell whether so many bytes more leave some room below each limit.
 
         Files that the kernel can let go of do not count. What cannot be read just now, is as it was.
         """
-        return not self._look(size) or self._is_room_for(size)
+        now, wanted = self._now(), self._workers * size
+        if now >= self._due or (now >= self._read_at + AT_LEAST and wanted >= CLOSE * self._left):
+            self._read(now)
+        if wanted >= self._left and now >= self._released_at + RELEASED:
+            self._released_at = now
+            self._release()
+            self._read(now)
+        return wanted < self._left
 
     def is_short(self) -> bool:
         """Tell whether little is left below a limit."""
-        return self._look() and any(room < SHORT * self._limits[group] for group, room in self._room.items())
-
-    def _look(self, size: int = 0) -> bool:
-        """Read what is to be read again, where so many bytes may be taken, and tell whether there is a limit."""
         now = self._now()
-        if now - self._limits_read_at >= LIMITS_PERIOD:
+        if now >= self._due:
+            self._read(now)
+        return self._is_short
+
+    def _read(self, now: float) -> None:
+        self._read_at, self._due = now, now + LIMITS_PERIOD
+        if now >= self._limits_read_at + LIMITS_PERIOD:
             self._limits_read_at = now
             self._read_limits()
-            self._read_at = -inf  # the room is that below the limits as they are now
-        if not self._limits:
-            return False
-        age = now - self._read_at
-        if age >= PERIOD or (age >= AT_LEAST and (age >= self._left() / GROWS or not self._is_room_for(size, CLOSE))):
-            self._read_room(now)
-            if not self._is_room_for(size) and now - self._released_at >= RELEASED:
-                self._released_at = now
-                self._release()
-                self._read_room(now)
-        return True
-
-    def _read_room(self, now: float) -> None:
-        self._read_at = now
         self._room = {group: self._room_in(group, limit) for group, limit in self._limits.items()}
-
-    def _left(self) -> float:
-        return min(self._room.values(), default=inf)
-
-    def _is_room_for(self, size: int, share: float = 1.0) -> bool:
-        return self._workers * size < share * self._left()
+        self._left = min(self._room.values(), default=inf)
+        self._is_short = any(room < SHORT * self._limits[group] for group, room in self._room.items())
+        if self._limits:
+            lasts = max(AT_LEAST, min(PERIOD, self._left / GROWS))
+            self._due = min(now + lasts, self._limits_read_at + LIMITS_PERIOD)
 
     def _read_limits(self) -> None:
         for group in self._groups:

@@ -166,7 +166,7 @@ class Shedder:
         self._in_hand = 0.0  # units
         self._takes = takes
         self._taking = 0  # bytes, of requests in hand
-        self._growth = Growth(now)
+        self._growth = Growth()
         self._refused = 0  # in this overload
         self._refusing = 0.0  # units that refusals took, and what else is no work, since the beginning
         self._term_began = self._counted_at = 0.0
@@ -241,6 +241,7 @@ class Shedder:
         """
         if self._due is None:
             self._spent_before_look = self._spent()  # what was spent while no requests came is not theirs
+            self._growth.turn(self._now())
             self._wait()
         cost, held = _COSTS[work], size * COPIES
         if not self._has_room(self._promised + held + self._growth.expected(self._taking)):
@@ -357,6 +358,7 @@ class Shedder:
         for kind, kept in self._kept_since_look.items():
             self._passed[kind] = min(self._passed[kind], kept)
             self._kept_since_look[kind] = 0.0
+        self._growth.turn(now)
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

@@ -102,7 +102,7 @@ class Streamed:
             raise ClientLeft
         transport.write(data)
 
-    async def send(self, request: Request) -> None:
+    def send(self, request: Request) -> None:
         """Take whether the connection goes on; all has been written."""
         self.keep_alive = request.keep_alive and not self.close
 

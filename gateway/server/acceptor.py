@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import urandom
+from time import monotonic
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -248,6 +249,7 @@ class Acceptor:
             self._failed(sock, error)
             return False
         connection.setblocking(False)
+        self._growth.turn(monotonic())
         if not self._has_room(self._growth.expected(self.open * self._takes) + self._takes):
             return self._turn_away(connection)
         return take(connection, str(address[0]) if isinstance(address, tuple) else "")
@@ -255,6 +257,7 @@ class Acceptor:
     def _open(self, connection: socket.socket, peer: str, first: bytes = b"") -> bool:
         task = self._loop.create_task(self._admission.admit(connection, peer, first))
         self._opening.add(task)
+        self._growth.turn(monotonic())
         self._growth.add(self._takes)
         self._opened_lately += 1
         task.add_done_callback(self._opened)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.upstream import Connection
 from gateway.upstream.connection import BUFFER
+from gateway.upstream.dial import Dialer
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -38,6 +39,18 @@ async def hold_up(seconds: float, meanwhile: Callable[[], object]) -> None:
         loop.add_reader(ours, block)
         theirs.send(b"x")
         await held_up
+
+
+async def cancel_connecting(dialer: Dialer, turns: int) -> None:
+    """Begin to connect, and give that up after so many turns of the loop."""
+    lost = asyncio.Event()
+    connecting = asyncio.create_task(dialer.connect(5, lambda _: lost.set()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    connecting.cancel()
+    with suppress(asyncio.CancelledError):
+        (await connecting).abort()
+        await lost.wait()
 
 
 @dataclass

@@ -15,7 +15,7 @@ from gateway.upstream.dial import Dialer
 from gateway.upstream.parser import AnswerParser
 from gateway.upstream.tls import client_context
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer, taken_slowly, until
+from tests.upstream.peer import Call, StartPeer, cancel_connecting, taken_slowly, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -161,18 +161,8 @@ async def test_cancelling_at_any_turn_leaves_no_socket_behind(start_peer: StartP
     async def resolve(host: str, port: int) -> Sequence[Address]:
         return [(socket.AF_INET, ("127.0.0.1", refused_port)), (socket.AF_INET, ("127.0.0.1", peer.port))]
 
-    async def cancel_after(turns: int) -> None:
-        lost = asyncio.Event()
-        connecting = asyncio.create_task(Dialer(Endpoint.parse("http://peer"), resolve=resolve).connect(5, lambda _: lost.set()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        connecting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            (await connecting).abort()
-            await lost.wait()
-
     for turns in range(50):
-        await cancel_after(turns)
+        await cancel_connecting(Dialer(Endpoint.parse("http://peer"), resolve=resolve), turns)
     gc.collect()  # a socket that is left open is a ResourceWarning now, and so an error
 
 

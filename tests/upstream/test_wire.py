@@ -15,7 +15,7 @@ from gateway.upstream.dial import Dialer
 from gateway.upstream.tls import client_context
 from gateway.upstream.wire import Wire
 from tests.upstream.certificates import Authority, Pair
-from tests.upstream.peer import Call, StartPeer, until
+from tests.upstream.peer import Call, StartPeer, cancel_connecting, until
 
 GET = request_head("GET", b"/", [(b"Host", b"peer")])
 PIECE = bytes(16 * 1024)
@@ -116,19 +116,9 @@ async def test_C1_a_peer_that_leaves_before_the_handshake(trusting: ssl.SSLConte
 async def test_cancelling_at_any_turn_leaves_no_socket_behind(start_peer: StartPeer, server_pair: Pair, trusting: ssl.SSLContext) -> None:
     peer = await start_peer(answer_large, tls=server_pair.server_context())
 
-    async def cancel_after(turns: int) -> None:
-        lost = asyncio.Event()
-        dialer = Dialer(Endpoint.parse(f"https://127.0.0.1:{peer.port}", tls=trusting, server_name="localhost"))
-        connecting = asyncio.create_task(dialer.connect(5, lambda _: lost.set()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        connecting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            (await connecting).abort()
-            await lost.wait()
-
+    endpoint = Endpoint.parse(f"https://127.0.0.1:{peer.port}", tls=trusting, server_name="localhost")
     for turns in range(30):
-        await cancel_after(turns)
+        await cancel_connecting(Dialer(endpoint), turns)
     gc.collect()  # a socket that is left open is a ResourceWarning now, and so an error
 
 
