@@ -26,9 +26,10 @@ from gateway.edge.exchange import BATCH, Recorder
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
 from gateway.edge.memory import MemoryWatch
+from gateway.edge.room import TAKES, TAKES_TLS, Room
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
-from gateway.edge.shedding import FEW, TAKES, TAKES_TLS, Shedder, Work
+from gateway.edge.shedding import FEW, Shedder, Work
 from gateway.edge.tls import check_server_tls
 from gateway.edge.tracing import Surroundings, Tracing, call_attributes
 from gateway.edge.turns import Turns
@@ -115,7 +116,7 @@ async def running(
         memory = MemoryWatch(workers=workers)
         PIECES.is_short = memory.is_short
         shedder = Shedder(
-            logs.log, loop, has_room=memory.fits, clients=clients, queued=queued, waiting=turns.waiting, few=few, takes=_takes(config)
+            logs.log, loop, room=Room(memory.fits), clients=clients, queued=queued, waiting=turns.waiting, few=few, takes=_takes(config)
         )
         signer = _signer(ring.signing, several, shedder, logs.log, stack)
         hosts = _hosts(config.alipayplus, Watch("alipayplus", metrics, logs.log))
@@ -124,7 +125,7 @@ async def running(
         for cluster in clusters:
             await stack.enter_async_context(cluster)
         show_health(metrics, clusters)
-        client = _client(config.alipayplus, ring, signer, hosts, metrics, grow=shedder.grow)
+        client = _client(config.alipayplus, ring, signer, hosts, metrics, grow=shedder.room.grow)
         sessions = _sessions(config, metrics, stack)
         tracer = _tracer(config, sessions, export)
         recorder = Recorder(metrics, logs, sample=config.telemetry.log.sample, tracer=tracer, batch=BATCH)

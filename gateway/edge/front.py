@@ -153,7 +153,7 @@ class Front:
         finally:
             self._in_flight[exchange.route] -= 1
             if exchange.room and self._shedder is not None:
-                self._shedder.written(exchange.room)
+                self._shedder.room.written(exchange.room)
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
         return answer

@@ -23,7 +23,7 @@ from typing import Final, Literal, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.edge.growth import Growth
+from gateway.edge.room import Room
 from gateway.errors import GatewayError
 
 PERIOD: Final = 0.005
@@ -69,12 +69,6 @@ HELD: Final = 0.8
 counted."""
 BRIEF: Final = 0.05
 """Seconds. For less than this no client is held."""
-COPIES: Final = 5
-"""So many times the size of a body is held at most while it is checked, signed and sent, or verified and passed on: once and a half in each
-form, and what the kernel takes."""
-TAKES: Final = 32 * 1024
-TAKES_TLS: Final = 96 * 1024
-"""Bytes that a request may take beside its body: what is held of bodies while their readers are slow, and a connection to a peer."""
 LATE: Final = "the event loop is late"
 """Why work is refused, in the log."""
 _SHARE: Final = 0.5  # of the work done lately; a kind that has had less is let in sooner
@@ -121,14 +115,13 @@ class Share:
     end: Callable[[int], None]
     pause: Callable[[], None]
     resume: Callable[[], None]
-    grow: Callable[[int], bool]
     shrink: Callable[[int], None]
 
 
 class Shedder:
     """Tells whether a request may begin now. For one event loop; its timer runs only while requests come.
 
-    What it asks: `has_room`, whether so many bytes more may be used, for each request; `clients`, how many have sent something in so many
+    What it asks: `room`, whether there is memory for a request; `clients`, how many have sent something in so many
     seconds; `queued`, for how many seconds the first signature has been waited for; `waiting`, how many requests have not begun yet, and
     for how many seconds the first has waited; `spent`, how many seconds of the processor's time have gone so far. `few` SDK calls may be in
     hand in any case. A request of each kind `takes` so many bytes beside its body.
@@ -139,7 +132,7 @@ class Shedder:
         log: FilteringBoundLogger,
         loop: Loop,
         *,
-        has_room: Callable[[int], bool],
+        room: Room,
         clients: Callable[[float], int],
         queued: Callable[[], float],
         waiting: Callable[[], tuple[int, float]],
@@ -150,7 +143,7 @@ class Shedder:
     ) -> None:
         self._log = log
         self._loop = loop
-        self._has_room = has_room
+        self.room = room
         self._clients = clients
         self._queued = queued
         self._waiting = waiting
@@ -161,12 +154,8 @@ class Shedder:
         self._asked = 0  # since the last look
         self._late = 0.0
         self._late_on_average = 0.0
-        self._promised = 0  # bytes
-        self._grown = 0  # that have come for requests in hand
         self._in_hand = 0.0  # units
         self._takes = takes
-        self._taking = 0  # bytes, of requests in hand
-        self._growth = Growth()
         self._refused = 0  # in this overload
         self._refusing = 0.0  # units that refusals took, and what else is no work, since the beginning
         self._term_began = self._counted_at = 0.0
@@ -192,7 +181,7 @@ class Shedder:
     def share(self, work: Work) -> Share:
         """Return what one kind of work is told of."""
         begin, end, pause, resume = (partial(method, work) for method in (self.begin, self.end, self.pause, self.resume))
-        return Share(begin, end, pause, resume, self.grow, self.shrink)
+        return Share(begin, end, pause, resume, self.room.shrink)
 
     def passes(self, work: Work, *, is_new: bool = False) -> bool:
         """Tell whether a request of this kind may begin now. If so, its place is kept for `begin`; else whoever refuses it calls `refuse`.
@@ -241,10 +230,10 @@ class Shedder:
         """
         if self._due is None:
             self._spent_before_look = self._spent()  # what was spent while no requests came is not theirs
-            self._growth.turn(self._now())
+            self.room.turn(self._now())
             self._wait()
-        cost, held = _COSTS[work], size * COPIES
-        if not self._has_room(self._promised + held + self._growth.expected(self._taking)):
+        cost = _COSTS[work]
+        if not self.room.has_place(size):
             self._asked += 1
             self._note_memory()
             raise GatewayError("OVERLOADED", "memory is nearly used up")
@@ -257,16 +246,13 @@ class Shedder:
         else:
             self.refuse(LATER)
             raise GatewayError("OVERLOADED", LATE)
-        self._promised += held
-        self._taking += self._takes[work]
-        self._growth.add(self._takes[work])
+        self.room.take(size, self._takes[work])
         self._in_hand += cost
         self._done[work] += cost
 
     def end(self, work: Work, size: int = 0) -> None:
         """Take that a request has ended for which `begin` returned."""
-        self._promised -= size * COPIES
-        self._taking -= self._takes[work]
+        self.room.give_back(size, self._takes[work])
         self._in_hand -= _COSTS[work]
 
     def pause(self, work: Work) -> None:
@@ -276,26 +262,6 @@ class Shedder:
     def resume(self, work: Work) -> None:
         """Take that its client waits for such a request again."""
         self._in_hand += _COSTS[work]
-
-    def grow(self, size: int) -> bool:
-        """Promise room for so many bytes more that come for a request in hand, until `shrink`. Tell whether there is that.
-
-        One may always grow while no other has that is not `written` yet: else it could wait for ever, where there never is as much room.
-        """
-        held = size * COPIES
-        if self._grown and not self._has_room(self._promised + held):
-            return False
-        self._promised += held
-        self._grown += size
-        return True
-
-    def shrink(self, size: int) -> None:
-        """Take that what came for one request, so many bytes, is held in its answer only, as can be seen in the memory that is in use."""
-        self._promised -= size * COPIES
-
-    def written(self, size: int) -> None:
-        """Take that nothing is held any more of what came for one request."""
-        self._grown -= size
 
     def has_lately(self, work: Work) -> bool:
         """Tell whether such requests have begun in the last second or so."""
@@ -358,7 +324,7 @@ class Shedder:
         for kind, kept in self._kept_since_look.items():
             self._passed[kind] = min(self._passed[kind], kept)
             self._kept_since_look[kind] = 0.0
-        self._growth.turn(now)
+        self.room.turn(now)
         self._measure(passed)
         self._switch(now)
         if self._asked or self.is_shedding:

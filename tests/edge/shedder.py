@@ -5,6 +5,7 @@ from math import inf
 
 from structlog.testing import CapturingLogger
 
+from gateway.edge.room import Room
 from gateway.edge.shedding import CALLS, CROWD, FEW, LONG, PERIOD, SHORT, TERM, Shedder, Work
 from gateway.errors import GatewayError
 
@@ -48,7 +49,7 @@ class Rig:
         self.shedder = Shedder(
             self.log,
             self.loop,
-            has_room=lambda size: size < self.room,
+            room=Room(lambda size: size < self.room),
             clients=self.active,
             queued=lambda: self.queued,
             waiting=lambda: self.waiting,

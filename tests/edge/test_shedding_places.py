@@ -372,20 +372,6 @@ def test_what_was_promised_room_has_it_until_it_ends(rig: Rig) -> None:
     assert rig.refusal(size=100) is None
 
 
-def test_what_comes_for_a_request_in_hand_has_room_until_it_is_given_back(rig: Rig) -> None:
-    assert rig.refusal(size=50) is None
-    assert rig.shedder.grow(60)
-    assert not rig.shedder.grow(100), "of another, 5 times 210 bytes are no room below 1000"
-    assert rig.refusal(size=100) is not None
-    assert rig.shedder.grow(80)
-    rig.shedder.shrink(60)
-    assert rig.shedder.grow(60)
-    rig.shedder.shrink(80)
-    rig.shedder.shrink(60)
-    rig.shedder.end("sdk", 50)
-    assert rig.refusal(size=199) is None
-
-
 def test_what_requests_are_going_to_take_is_reckoned_with_until_they_end() -> None:
     rig = Rig(takes=300)
     assert [rig.refusal() for _ in range(5)] == [None] * 4 + ["memory is nearly used up"], "4 times 300 bytes are no room below 1000"
@@ -414,13 +400,3 @@ def test_what_requests_are_going_to_take_is_reckoned_with_behind_a_pause() -> No
         while rig.loop.timer is not None:
             rig.loop.look(0)
         rig.loop.now += 2 * SEEN
-
-
-def test_one_may_grow_though_there_is_no_room(rig: Rig) -> None:
-    rig.room = 0
-    assert rig.shedder.grow(1000)
-    assert not rig.shedder.grow(1)
-    rig.shedder.shrink(1000)
-    assert not rig.shedder.grow(1), "it is not written yet"
-    rig.shedder.written(1000)
-    assert rig.shedder.grow(1)

@@ -155,7 +155,6 @@ class Rig:
             end=lambda _: self._note(-1),
             pause=lambda: self._note(-1),
             resume=lambda: self._note(1),
-            grow=lambda _: True,
             shrink=lambda _: None,
         )
         api = Passthrough(ways, self.sessions, self.metrics, identity_header="X-Customer-Id", share=share)

@@ -62,7 +62,7 @@ async def test_large_answers_are_taken_one_by_one_where_there_is_no_room_for_mor
     assert [reply.status for reply in await asyncio.gather(*[gateway.post() for _ in range(4)])] == [200] * 4
     assert max(asked) >= 5 * 300_000, "one has waited for another"
     shedder = gateway.parts.front._shedder
-    assert (shedder._promised, shedder._grown) == (0, 0)
+    assert (shedder.room._promised, shedder.room._grown) == (0, 0)
 
 
 @pytest.mark.usefixtures("tight")
@@ -111,7 +111,7 @@ async def test_a_call_is_nothing_to_do_while_it_waits_for_the_rest_of_its_body(g
     client.send(request[-10:])
     await until(lambda: shedder._in_hand > 0)
     assert (await client.answer()).startswith(b"HTTP/1.1 200 ")
-    assert (shedder._in_hand, shedder._promised) == (0, 0)
+    assert (shedder._in_hand, shedder.room._promised) == (0, 0)
 
 
 async def test_of_a_client_that_leaves_before_its_body_is_whole_nothing_is_left_to_do(gateway: Any, client: Client) -> None:

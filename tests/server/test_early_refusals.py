@@ -16,6 +16,7 @@ from gateway.edge.answer import Answer
 from gateway.edge.connection import Connection, Sender
 from gateway.edge.exchange import CLIENT_ABORT, Exchange
 from gateway.edge.request import Request
+from gateway.edge.room import Room
 from gateway.edge.server import TOGETHER, EdgeServer, Refusal
 from gateway.edge.shedding import AT_ONCE, FEW, LATE, Shedder, Work
 from gateway.edge.tls import server_context
@@ -39,7 +40,7 @@ class Shedding(Shedder):
         super().__init__(
             CapturingLogger(),
             loop,
-            has_room=lambda _: True,
+            room=Room(lambda _: True),
             clients=lambda _: 0,
             queued=lambda: 0.0,
             waiting=lambda: (0, 0.0),
