@@ -21,7 +21,7 @@ from gateway.upstream.pieces import PIECE, PIECES
 
 BUFFER = 127 * 1024  # as much as there is room for in a core's cache
 SMALL: Final = 64 * 1024
-"""Bytes of a whole answer for which nobody is asked for room."""
+"""Bytes of a whole answer for which nobody is asked for room, and of a request that are written at once."""
 _UNREAD_TLS: Final = 16 * 1024  # bytes
 _ROOM_AGAIN: Final = 0.02  # seconds until there may be room
 _ENOUGH = BUFFER // 2  # unread; what a full read brings is passed on before the next one
@@ -156,10 +156,18 @@ class Connection(asyncio.BufferedProtocol):
         self._finished = False
 
     def send(self, data: bytes) -> None:
-        """Send bytes of the request as they are: the caller frames. What comes after the connection's end is dropped."""
-        if not self._transport.is_closing():
-            self.sent = True
+        """Send bytes of the request as they are: the caller frames. What comes after the connection's end is dropped.
+
+        TLS keeps as much memory for a connection as it was ever given at once, until the connection ends.
+        """
+        if self._transport.is_closing():
+            return
+        self.sent = True
+        if len(data) <= SMALL:
             self._transport.write(data)
+        else:
+            for begin in range(0, len(data), SMALL):
+                self._transport.write(data[begin : begin + SMALL])
 
     async def drain(self) -> None:
         """Wait until the peer has taken so much that more may be sent. Raises ConnectionLost."""

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import gc
+import random
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.config.model import Tls
 from gateway.upstream import Connection, Endpoint, Unreachable, request_head
+from gateway.upstream.connection import SMALL
 from gateway.upstream.dial import Dialer
 from gateway.upstream.tls import client_context
 from gateway.upstream.wire import Wire
@@ -59,6 +62,41 @@ async def test_a_connection_keeps_little_of_the_memory_that_a_large_answer_took(
         connection.abort()
         await ended.acquire()
     assert each < 160 * 1024  # with all of uvloop's room in use it is 400 KiB and more; the peer's part is in it, too
+
+
+async def test_tls_is_never_given_a_large_request_at_once(start_peer: StartPeer, server_pair: Pair, trusting: ssl.SSLContext) -> None:
+    body = random.Random(1).randbytes(LARGE + 1)
+    received: list[bytes] = []
+
+    async def script(call: Call) -> None:
+        received.append((await call.read_request())[-len(body) :])
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await call.read_to_end()
+
+    class Transport:
+        """The connection's own, which notes what it is given."""
+
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self.write, self.given = self._note, list[int]()
+            self._transport = transport
+
+        def _note(self, data: bytes) -> None:
+            self.given.append(len(data))
+            self._transport.write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+    peer = await start_peer(script, tls=server_pair.server_context())
+    lost = asyncio.Event()
+    connection: Any = await Dialer(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting)).connect(10, lambda _: lost.set())
+    transport = connection._transport = Transport(connection._transport)
+    head = request_head("POST", b"/", [(b"Host", b"peer"), (b"Content-Length", b"%d" % len(body))])
+    await connection.exchange(head, body, limit=0)
+    connection.abort()
+    await lost.wait()
+    assert received == [body]
+    assert (max(transport.given), sum(transport.given)) == (SMALL, len(head) + len(body))
 
 
 async def test_a_peer_that_speaks_first_has_no_connection(start_peer: StartPeer, server_pair: Pair, trusting: ssl.SSLContext) -> None:
