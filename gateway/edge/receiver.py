@@ -7,8 +7,7 @@ whose upstream is slow (faults D4).
 import asyncio
 from typing import Final
 
-from gateway.upstream.pieces import PIECE, PIECES
-from gateway.upstream.wire import READ
+from gateway.upstream.pieces import PIECE, PIECES, READ
 
 # Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
 _ROOM: Final = memoryview(bytearray(READ))

@@ -18,7 +18,7 @@ from gateway.edge.connection import UNIX
 from gateway.edge.forwarded import unmapped
 from gateway.edge.server import EdgeServer, Refusal
 from gateway.server.proxy_protocol import HeaderInvalid, parse
-from gateway.upstream.wire import READ
+from gateway.upstream.pieces import READ
 
 SILENT: Final = 1.0
 """Seconds after which a connection is opened on which no request has come."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+READ: Final = 32 * 1024
+"""Bytes that one read takes at most of a client, and of whatever has TLS."""
 PIECE: Final = 4 * 1024
 """Bytes that one read takes at most while memory is short."""
 LOOK: Final = 256 * 1024

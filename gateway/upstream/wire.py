@@ -1,17 +1,14 @@
 """What stands between a socket and the event loop's TLS, so that a connection holds little of what has come.
 
 uvloop's TLS reads into a room of 256 KiB that each connection has for itself. The pages that were once used stay in use until the
-connection ends, and so does as much that TLS has copied and not decrypted yet. Here no read takes more than READ.
+connection ends, and so does as much that TLS has copied and not decrypted yet. Here no read takes more than READ (`pieces`).
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
-from gateway.upstream.pieces import PIECE, PIECES
-
-READ: Final = 32 * 1024
-"""Bytes that one read takes at most."""
+from gateway.upstream.pieces import PIECE, PIECES, READ
 
 
 class Early(asyncio.Protocol):

@@ -5,7 +5,6 @@ import gc
 import os
 import resource
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +13,12 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Limits, Server, ServerTls
+from gateway.config import Limits, Server
 from gateway.edge.memory import MemoryWatch
-from gateway.edge.tls import server_context
-from gateway.server.acceptor import BATCH, MOST, RETRY, TAKES, TAKES_TLS, Acceptor, acceptor
+from gateway.server.acceptor import BATCH, MOST, RETRY, Acceptor, acceptor
 from gateway.server.standing import REFUSAL as REFUSED
 from gateway.server.standing import StandingQueue
 from tests.server.rig import LAST_REQUEST, REFUSAL, REQUEST, Client, Rig, StartRig, listening
-from tests.upstream.certificates import Authority, Pair
 
 
 async def test_connections_are_accepted_from_every_listener(start_rig: StartRig, tmp_path: Path) -> None:
@@ -442,100 +439,5 @@ async def test_a_burst_at_a_shared_socket_is_shared(start_rig: StartRig, tmp_pat
         rig.acceptor.start()
     await rigs[0].until(lambda: sum(rig.acceptor.open for rig in rigs) == 64)
     assert max(rig.acceptor.open for rig in rigs) <= 45
-    for client in clients:
-        client.close()
-
-
-async def test_F3_without_memory_for_them_connections_are_refused(start_rig: StartRig) -> None:
-    has_room = True
-    rig = await start_rig(has_room=lambda _: has_room)
-    first = await rig.connect()
-    await first.ask()
-    has_room = False
-    for number in (1, 2):
-        client = await rig.connect()
-        client.writer.write(REQUEST)
-        assert await client.rest() == REFUSAL
-        assert rig.rejected("overload") == number
-        client.close()
-    assert [call.args[0] for call in rig.logged.calls] == ["memory is nearly used up: refusing new connections"] * 2
-    await first.ask()
-    has_room = True
-    fresh = await rig.connect()
-    await fresh.ask()
-    for client in (first, fresh):
-        client.close()
-
-
-async def test_F3_without_memory_for_them_clients_with_tls_get_an_alert(
-    start_rig: StartRig, server_pair: Pair, authority: Authority
-) -> None:
-    tls = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
-    rig = await start_rig(has_room=lambda _: False, tls=tls)
-    with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
-        await rig.connect(tls=ssl.create_default_context(cafile=authority.ca))
-    assert rig.rejected("overload") == 1
-
-
-@pytest.mark.parametrize("has_tls", [False, True])
-async def test_a_worker_asks_its_memory_before_it_takes_a_connection(
-    start_rig: StartRig, server_pair: Pair, authority: Authority, *, has_tls: bool
-) -> None:
-    rig = await start_rig()
-    rig.acceptor.stop()
-    tls = ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key) if has_tls else None
-    memory = SimpleNamespace(fits=lambda _: False)
-    parts: Any = SimpleNamespace(config=SimpleNamespace(server=Server(tls=tls)), edge=rig.edge, memory=memory)
-    made = acceptor(parts, rig.sockets, rig.logged)
-    made.start()
-    if has_tls:
-        with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
-            await rig.connect(tls=ssl.create_default_context(cafile=authority.ca))
-    else:
-        client = await rig.connect()
-        answer = await client.rest()
-        assert answer.startswith(b"HTTP/1.1 503 ")
-        assert b'"OVERLOADED"' in answer
-        client.close()
-    made.close()
-
-
-@pytest.mark.parametrize("has_tls", [False, True])
-async def test_F3_memory_is_reckoned_for_connections_that_were_opened_lately(
-    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, *, has_tls: bool
-) -> None:
-    monkeypatch.setattr("gateway.edge.growth.SEEN", 3600.0)
-    asked: list[int] = []
-    leaves = asyncio.Event()
-
-    class Admits:
-        """Keeps what it is given until it leaves."""
-
-        def __init__(self) -> None:
-            self.has_tls = has_tls
-
-        def sends_header(self, _peer: str) -> bool:
-            return False
-
-        async def admit(self, sock: socket.socket, _peer: str, _first: bytes) -> bool:
-            await leaves.wait()
-            sock.close()
-            return False
-
-    def has_room(size: int) -> bool:
-        asked.append(size)
-        return True
-
-    rig = await start_rig(has_room=has_room, admission=Admits())
-    clients = []
-    for number in range(1, 4):
-        clients.append(await rig.connect())
-        await rig.until(lambda: rig.acceptor.open == number)  # noqa: B023  which is now
-    leaves.set()
-    await rig.until(lambda: rig.acceptor.open == 0)
-    clients.append(await rig.connect())
-    await clients[-1].rest()
-    takes = TAKES_TLS if has_tls else TAKES
-    assert asked == [takes, 2 * takes, 3 * takes, takes], "those that have ended take nothing"
     for client in clients:
         client.close()

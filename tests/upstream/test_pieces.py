@@ -12,9 +12,9 @@ from gateway.edge.receiver import Receiver
 from gateway.upstream import Connection, Endpoint, request_head
 from gateway.upstream.connection import BUFFER
 from gateway.upstream.dial import Dialer
-from gateway.upstream.pieces import LOOK, PIECE, PIECES, Pieces
+from gateway.upstream.pieces import LOOK, PIECE, PIECES, READ, Pieces
 from gateway.upstream.tls import client_context
-from gateway.upstream.wire import READ, Wire
+from gateway.upstream.wire import Wire
 from tests.upstream.certificates import Authority, Pair
 from tests.upstream.peer import Call, StartPeer, until
 
