@@ -12,7 +12,14 @@ from tests.server.rig import Rig, StartRig
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 
-WORKERS = {"test_acceptor.py", "test_admission.py", "test_control.py", "test_early_refusals.py", "test_secure.py"}
+WORKERS = {
+    "test_acceptor.py",
+    "test_acceptor_memory.py",
+    "test_admission.py",
+    "test_control.py",
+    "test_early_refusals.py",
+    "test_secure.py",
+}
 SUPERVISORS = {"test_generation.py", "test_supervisor.py", "test_watch.py"}
 
 
