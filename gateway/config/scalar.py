@@ -23,6 +23,7 @@ TEXT: Final = f"{YAML}str"
 NULL: Final = f"{YAML}null"
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _WHOLE: Final = re.compile("-?(?:0|[1-9][0-9]{0,999})")  # Python reads no more than 4300 digits
+_NUMBERS: Final = {int: _WHOLE, Workers: _WHOLE, Share: re.compile(Share.DECIMAL)}
 _PARSED: Final = (Duration, Size, Share, Workers, Address, Listener)
 
 
@@ -53,22 +54,23 @@ def _switch(node: yaml.ScalarNode) -> bool:
 
 def _number(node: yaml.ScalarNode, shape: Shape) -> int:
     if node.tag != f"{YAML}int" or not _WHOLE.fullmatch(node.value):
-        raise Wrong(_unquoted(node) or "not a whole number: write it in digits")
+        raise Wrong(_unquoted(node, shape) or "not a whole number: write it in digits")
     number = int(node.value)
     _in_bounds(number, shape, str)
     return number
 
 
-def _unquoted(node: yaml.ScalarNode) -> str | None:
+def _unquoted(node: yaml.ScalarNode, shape: Shape) -> str | None:
     """Say what is wrong with a number that was written as a text."""
-    is_quoted = node.tag == TEXT and _WHOLE.fullmatch(node.value)
+    number = _NUMBERS.get(shape.kind)
+    is_quoted = number and node.tag == TEXT and number.fullmatch(node.value)
     return f"a text, not a number: write {node.value} without quotes" if is_quoted else None
 
 
 def _plain_text(node: yaml.ScalarNode, shape: Shape, resolve: Callable[[str], Resolved]) -> Resolved:
     if node.tag != TEXT and shape.kind not in _PARSED:
         raise Wrong(_in_quotes(node, shape))
-    if shape.kind is Workers and (complaint := _unquoted(node)):
+    if complaint := _unquoted(node, shape):
         raise Wrong(complaint)
     resolved = resolve(node.value)
     if resolved.problems:

@@ -99,7 +99,7 @@ def _scalar(shape: Shape) -> Schema:
     if shape.kind is Literal:
         return {"anyOf": [{"enum": list(shape.args)}, _text(None) | {"pattern": _SUBSTITUTED}]}
     if shape.kind is Share:
-        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _text(Share.PATTERN)]}
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, _text(Share.SMALL)]}
     if shape.kind is Workers:
         return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": Workers.MOST}, _text("auto")]}
     return _text(_pattern(shape))

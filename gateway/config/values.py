@@ -81,7 +81,9 @@ class Share(float):
     """A part of a whole, from 0 to 1; written as a decimal number such as `0.2`. Tools that write YAML make `5e-05` of small ones."""
 
     __slots__ = ()
-    PATTERN: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?|[1-9](?:\.[0-9])?e-0[56]"
+    DECIMAL: ClassVar[str] = r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?"
+    SMALL: ClassVar[str] = r"[1-9](?:\.[0-9])?e-0[56]"  # no number for YAML 1.1, so it may stand in quotes
+    PATTERN: ClassVar[str] = f"{DECIMAL}|{SMALL}"
     RIGHT: ClassVar[str] = "a number from 0 to 1 with at most six decimals, such as 0.2"
 
     @classmethod

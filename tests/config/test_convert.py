@@ -130,6 +130,8 @@ def test_an_empty_section_counts_as_absent(files: Files, empty: str) -> None:
         pytest.param("session__cache__max_entries", "true", "not a whole number: write it in digits", id="E1-number-bool"),
         pytest.param("telemetry__log__sample", "0.1234567", "write a number from 0 to 1 with at most six decimals", id="E1-share-decimals"),
         pytest.param("telemetry__log__sample", "1e-3", "write a number from 0 to 1 with at most six decimals", id="E1-share-exponent"),
+        pytest.param("telemetry__log__sample", '"0.5"', "a text, not a number: write 0.5 without quotes", id="E1-share-text"),
+        pytest.param("telemetry__log__sample", "'1'", "a text, not a number: write 1 without quotes", id="E1-share-whole-text"),
         pytest.param("alipayplus__timeout", "2h", "out of bounds: write 1ms to 1h", id="E1-timeout-large"),
         pytest.param("alipayplus__connect_timeout", "0s", "out of bounds: write 1ms to 1h", id="E1-timeout-0"),
         pytest.param("server__limits__header_size", "16", "not a size: write 16B", id="E1-size-number"),

@@ -51,11 +51,14 @@ def test_the_files_of_the_project_are_valid(file: Path) -> None:
         ("server__workers", "16"),
         ("server__workers", "auto"),
         ("server__workers", "${env:WORKERS}"),
+        ("telemetry__log__sample", "0.5"),
+        ("telemetry__log__sample", "${env:SHARE}"),
+        ("telemetry__log__sample", "5e-05"),
     ],
 )
 def test_good_files_are_valid(files: Files, key: str, raw: str) -> None:
     text = files.text(**{key: raw})
-    files.load(text, environ={"TTL": "1s", "LEVEL": "info", "HOST": "h", "WORKERS": "4"})
+    files.load(text, environ={"TTL": "1s", "LEVEL": "info", "HOST": "h", "WORKERS": "4", "SHARE": "0.5"})
     VALIDATOR.validate(yaml.safe_load(text))
 
 
@@ -65,6 +68,7 @@ def test_good_files_are_valid(files: Files, key: str, raw: str) -> None:
         ("server__lisen", "127.0.0.1:1"),
         ("api", "{}"),
         ("telemetry__log__sample", "1.1"),
+        ("telemetry__log__sample", '"0.5"'),
         ("telemetry__log__sampel", "1.0"),
         ("server__workers", "0"),
         ("server__workers", '"2"'),
