@@ -223,6 +223,6 @@ async def _ask_for_tunnel(sock: socket.socket, endpoint: Endpoint) -> None:
         answer.close()
     status = answer.heads[-1].status
     if not FIRST_FINAL <= status < _FIRST_REDIRECTION:
-        raise Unreachable("refused by the proxy")
+        raise Unreachable(f"refused by the proxy: status {status}")
     if answer.extra:
         raise Unreachable("answer of the proxy invalid")

@@ -358,9 +358,9 @@ class TestProxy:
     @pytest.mark.parametrize(
         ("answer", "reason"),
         [
-            pytest.param(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ncanary", "refused by the proxy", id="refused"),
-            pytest.param(b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n", "refused by the proxy", id="not-authorised"),
-            pytest.param(b"HTTP/1.1 302 Found\r\nLocation: http://x\r\n\r\n", "refused by the proxy", id="redirected"),
+            pytest.param(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ncanary", "refused by the proxy: status 403", id="refused"),
+            pytest.param(b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n", "refused by the proxy: status 407", id="not-authorised"),
+            pytest.param(b"HTTP/1.1 302 Found\r\nLocation: http://x\r\n\r\n", "refused by the proxy: status 302", id="redirected"),
             pytest.param(b"SSH-2.0-canary\r\n\r\n", "answer of the proxy invalid", id="not-http"),
             pytest.param(b"HTTP/1.1 200 OK\nX: y\n\n", "answer of the proxy", id="bare-lf"),
             pytest.param(b"HTTP/1.1 200 OK\r\n\r\ncanary", "answer of the proxy invalid", id="bytes-after"),
