@@ -1,6 +1,7 @@
 """Making a connection: the socket, a tunnel through a proxy, TLS. Whatever goes wrong here is Unreachable."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -36,8 +37,17 @@ _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
     (TimeoutError, "connect timeout"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionError, "closed while connecting"),
-    (OSError, "no connection"),
 )
+_SYSTEM_REASONS: Final = {
+    errno.ENOENT: "there is no such socket",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",  # by a firewall
+    errno.EHOSTUNREACH: "no route",
+    errno.ENETUNREACH: "no route",
+    errno.EMFILE: "no descriptors left",
+    errno.ENFILE: "no descriptors left",
+    errno.EADDRNOTAVAIL: "no local port left",
+}
 _UNTRUSTED: Final = "no trusted authority has issued it"
 _CERTIFICATE_FAULTS: Final = {  # OpenSSL's X509_V_ERR_*
     9: "not yet valid",
@@ -98,7 +108,12 @@ class Dialer:
     async def _open(self) -> socket.socket:
         if self._endpoint.path is not None:
             return await _connected(socket.AF_UNIX, self._endpoint.path)
-        return await _first_connected(await self._addresses.get())
+        try:
+            return await _first_connected(await self._addresses.get())
+        except OSError as error:
+            if self._endpoint.proxy is None:
+                raise
+            raise Unreachable(f"the proxy: {_reason(error)}") from error
 
 
 async def _secured(sock: socket.socket, context: ssl.SSLContext, server_name: str | None, make: Callable[[], Connection]) -> Connection:
@@ -125,7 +140,9 @@ async def _secured(sock: socket.socket, context: ssl.SSLContext, server_name: st
 
 
 def _reason(error: OSError) -> str:
-    reason = next(text for kind, text in _REASONS if isinstance(error, kind))
+    reason = next((text for kind, text in _REASONS if isinstance(error, kind)), None)
+    if reason is None:
+        return _SYSTEM_REASONS.get(error.errno or 0, "no connection")
     fault = _CERTIFICATE_FAULTS.get(error.verify_code) if isinstance(error, ssl.SSLCertVerificationError) else None
     return f"{reason}: {fault}" if fault else reason
 

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import errno
 import gc
 import socket
 import ssl
@@ -91,11 +92,44 @@ async def test_C1_dns() -> None:
     assert "canary" not in str(caught.value)
 
 
+async def test_C1_a_proxy_whose_name_is_not_found() -> None:
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        assert host == "proxy.invalid"
+        raise socket.gaierror(socket.EAI_NONAME, "canary")
+
+    dialer = Dialer(Endpoint.parse("http://peer.example", proxy="http://proxy.invalid:3128"), resolve=resolve)
+    with pytest.raises(Unreachable) as caught:
+        await dialer.connect(10, lambda _: None)
+    assert str(caught.value) == "the proxy: name not found"
+
+
 async def test_a_unix_socket(start_peer: StartPeer, tmp_path: Path) -> None:
     await start_peer(answer_hi, path=tmp_path / "peer.sock")
     assert (await get(Endpoint.parse(f"unix:{tmp_path}/peer.sock"))).body == b"hi"
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="there is no such socket"):
         await get(Endpoint.parse(f"unix:{tmp_path}/nobody.sock"))
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        pytest.param(errno.EACCES, "permission denied", id="another-users-socket"),
+        pytest.param(errno.EPERM, "permission denied", id="firewall"),
+        pytest.param(errno.EHOSTUNREACH, "no route", id="host"),
+        pytest.param(errno.ENETUNREACH, "no route", id="network"),
+        pytest.param(errno.EMFILE, "no descriptors left", id="process"),
+        pytest.param(errno.ENFILE, "no descriptors left", id="system"),
+        pytest.param(errno.EADDRNOTAVAIL, "no local port left", id="port"),
+        pytest.param(errno.EIO, "no connection", id="whatever"),
+    ],
+)
+async def test_C1_what_the_system_refuses_is_told_apart(number: int, reason: str) -> None:
+    async def resolve(host: str, port: int) -> Sequence[Address]:
+        raise OSError(number, "canary")
+
+    with pytest.raises(Unreachable) as caught:
+        await Dialer(Endpoint.parse("http://peer.invalid"), resolve=resolve).connect(10, lambda _: None)
+    assert str(caught.value) == reason
 
 
 async def test_C1_a_unix_socket_whose_queue_is_full_is_waited_for(tmp_path: Path) -> None:
@@ -387,7 +421,7 @@ class TestProxy:
         proxy = await start_peer(script)
         with pytest.raises(Unreachable, match="connect timeout"):
             await get(Endpoint.parse("http://peer.example", proxy=proxy.url), timeout=0.05)
-        with pytest.raises(Unreachable, match="connection refused"):
+        with pytest.raises(Unreachable, match="the proxy: connection refused"):
             await get(Endpoint.parse("http://peer.example", proxy=f"http://127.0.0.1:{refused_port}"))
 
 
