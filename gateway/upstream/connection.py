@@ -150,7 +150,7 @@ class Connection(asyncio.BufferedProtocol):
         """Begin an exchange. `upgrade`: 101 may be answered. Raises Unreachable when the connection is gone."""
         self.sent = False
         if self._error is not None or self._transport.is_closing():
-            raise Unreachable("connection closed before the request")
+            raise Unreachable("connection closed before the request" + (f": {self._error.reason}" if self._error is not None else ""))
         self.resume()
         self._parser.start(method, limit=limit, upgrade=upgrade)
         self._finished = False
@@ -363,7 +363,7 @@ class Connection(asyncio.BufferedProtocol):
         self._let_go()
         self._transport.set_protocol(_NOBODY)  # TLS still refers to its protocol
         if self._error is None:
-            self._error = ConnectionLost("closed by the peer" if exc is None else "connection reset")
+            self._error = ConnectionLost(_end(exc))
         self._on_lost(self)
         self._wake()
 
@@ -390,6 +390,13 @@ class Connection(asyncio.BufferedProtocol):
         """Take that more may be sent."""
         self._writing_paused = False
         self._wake()
+
+
+def _end(error: Exception | None) -> str:
+    """Say what ended a connection: of TLS, OpenSSL's name for it, or for the peer's alert."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason}"
+    return "closed by the peer" if error is None else "connection reset"
 
 
 def _anew(error: UpstreamError) -> UpstreamError:

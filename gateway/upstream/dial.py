@@ -143,8 +143,12 @@ def _reason(error: OSError) -> str:
     reason = next((text for kind, text in _REASONS if isinstance(error, kind)), None)
     if reason is None:
         return _SYSTEM_REASONS.get(error.errno or 0, "no connection")
-    fault = _CERTIFICATE_FAULTS.get(error.verify_code) if isinstance(error, ssl.SSLCertVerificationError) else None
-    return f"{reason}: {fault}" if fault else reason
+    detail: str | None = None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        detail = _CERTIFICATE_FAULTS.get(error.verify_code)
+    elif isinstance(error, ssl.SSLError):
+        detail = error.reason  # OpenSSL's name for it, or for the peer's alert
+    return f"{reason}: {detail}" if detail else reason
 
 
 async def _first_connected(addresses: Sequence[Address]) -> socket.socket:

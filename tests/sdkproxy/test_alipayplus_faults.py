@@ -284,7 +284,7 @@ async def test_C1_a_new_connection_that_ends_before_the_signature_is_made_is_not
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end_before_the_signature(gateway, monkeypatch, kept=False)
-    await unreachable(gateway, "connection closed before the request")
+    await unreachable(gateway, "connection closed before the request: closed by this side")
     assert gateway.sim.alipayplus.connections == 1
 
 

@@ -292,6 +292,40 @@ class TestTls:
         with pytest.raises(Unreachable, match="TLS handshake failed"):
             await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting))
 
+    @pytest.mark.parametrize(
+        ("version", "reason"),
+        [
+            pytest.param(ssl.TLSVersion.TLSv1_2, "TLS handshake failed: SSLV3_ALERT_HANDSHAKE_FAILURE", id="in-the-handshake"),
+            pytest.param(ssl.TLSVersion.TLSv1_3, "TLS: TLSV13_ALERT_CERTIFICATE_REQUIRED", id="behind-it"),
+        ],
+    )
+    async def test_C1_what_a_peer_says_by_its_alert_is_kept(
+        self, start_peer: StartPeer, authority: Authority, trusting: ssl.SSLContext, *, version: ssl.TLSVersion, reason: str
+    ) -> None:
+        context = authority.issue("localhost").server_context()
+        context.maximum_version = version
+        context.load_verify_locations(authority.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        async def script(call: Call) -> None:  # the event loops would throw the alert away
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(incoming, outgoing, server_side=True)
+            while True:
+                try:
+                    tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    call.write(outgoing.read())
+                    incoming.write(await call.reader.read(4096))
+                except ssl.SSLError:
+                    break
+            call.write(outgoing.read())
+            await call.read_to_end()
+
+        peer = await start_peer(script)
+        with pytest.raises((Unreachable, ConnectionLost)) as caught:
+            await get(Endpoint.parse(f"https://localhost:{peer.port}", tls=trusting))
+        assert str(caught.value).endswith(reason)  # it may come before the request is sent
+
     @pytest.mark.usefixtures("garbage")
     async def test_C1_a_handshake_that_fails_leaves_no_parser_to_the_garbage_collector(
         self, start_peer: StartPeer, trusting: ssl.SSLContext
