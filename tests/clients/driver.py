@@ -12,7 +12,10 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from gateway.alipayplus.results import DOCUMENTED
+from gateway.errors import FAILURES
 
 Platform = Literal["android", "ios"]
 
@@ -20,6 +23,15 @@ SCENES = {
     "android": {"MINIPROGRAM": "PROXY_SCENE_MINIPROGRAM", "PAY": "PROXY_SCENE_PAY"},
     "ios": {"MINIPROGRAM": "IAPProxySceneMiniProgram", "PAY": "IAPProxyScenePay"},
 }
+OF_THE_API = "UPSTREAM_"
+"""Failures of the MPP's own API, which no SDK request meets."""
+STATUSES: Final = {
+    **{failure.code: failure.result_status for failure in FAILURES.values() if not failure.code.startswith(OF_THE_API)},
+    **{code: status for code, status in DOCUMENTED.items() if code != "SUCCESS"},
+    "NOT_SENT": "F",
+    "NO_ANSWER": "U",
+}
+"""The status of each failure that a listener can be told of, where Alipay+ does not say another."""
 PATIENCE = 30
 """Seconds until a test gives up on an answer of a driver."""
 
@@ -40,7 +52,7 @@ class Outcome:
     """What became of one call: the SDK's answer, what the listener was told since the last one, and renewals of the login so far."""
 
     response: Response | None
-    told: list[tuple[str, str, str | None]]
+    told: list[tuple[str, str, str, str | None]]
     renewals: int
     interrupted: bool
 
@@ -108,14 +120,14 @@ class App:
         values = {"header": to_hex(header), "data": to_hex(data), "scene": spelled, "interrupted": interrupted}
         answer = await self.driver.ask("call", self.name, **values)
         assert answer.get("queued", True)  # the handler of iOS is called on a queue, whatever thread the app renews its login on
-        told = [(code, message, request_id) for code, message, request_id in answer["told"]]
+        told = [(code, status, message, request_id) for code, status, message, request_id in answer["told"]]
         return Outcome(response_of(answer["response"]), told, answer["renewals"], answer.get("interrupted", False))
 
-    async def fail(self, code: str, **values: Any) -> str | None:
+    async def fail(self, code: str, status: str | None = None, **values: Any) -> str | None:
         """Send one request that fails with `code`; check what SDK and listener are given; give the request id."""
         outcome = await self.call(**values)
-        [(told, message, request_id)] = outcome.told
-        assert (told, bool(message)) == (code, True)
+        [(told, said, message, request_id)] = outcome.told
+        assert (told, said, bool(message)) == (code, status or STATUSES[code], True)
         if self.platform == "ios" and request_id is not None:
             assert outcome.response == Response(False, code, message, None, None)
         else:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clients.conftest import OpenApp, StartServer
-from tests.clients.driver import Driver
+from tests.clients.driver import STATUSES, Driver
 from tests.clients.server import KEPT, failure, http, success
 
 MIB = 1 << 20
@@ -23,10 +23,10 @@ async def test_connections_are_used_again_after_successes_and_failures(
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"isSuccess":true,"resultCode":"\xff"}',
+        b'{"isSuccess":true,"resultStatus":"S","resultCode":"\xff"}',
         b"[" * MIB,
-        b'{"isSuccess":true,"resultCode":"\\uZZZZ"}',
-        b'{"isSuccess":true,"resultCode":"SUCCESS"} more',
+        b'{"isSuccess":true,"resultStatus":"S","resultCode":"\\uZZZZ"}',
+        b'{"isSuccess":true,"resultStatus":"S","resultCode":"SUCCESS"} more',
     ],
     ids=["not-utf-8", "too-deep", "no-escape", "more-than-an-object"],
 )
@@ -38,7 +38,7 @@ async def test_an_answer_that_cannot_be_read_is_null(android: Driver, open_in: O
 async def test_a_login_that_throws_is_not_sent(android: Driver, open_in: OpenApp, start_server: StartServer) -> None:
     server, base = await start_server(http(200, success()))
     app = await open_in(android, base, logins=[None])
-    assert (await app.call()).told == [("NOT_SENT", "IllegalStateException", None)]
+    assert (await app.call()).told == [("NOT_SENT", "F", "IllegalStateException", None)]
     assert server.requests == []
 
 
@@ -47,7 +47,7 @@ async def test_a_login_header_that_cannot_be_sent_is_told_without_its_value(
 ) -> None:
     server, base = await start_server(http(200, success()))
     app = await open_in(android, base, logins=["Bearer secret\r\nX-Injected: 1"])
-    assert (await app.call()).told == [("NOT_SENT", "IllegalArgumentException", None)]
+    assert (await app.call()).told == [("NOT_SENT", "F", "IllegalArgumentException", None)]
     assert server.requests == []
 
 
@@ -55,7 +55,7 @@ async def test_a_login_header_that_cannot_be_sent_is_told_without_its_value(
 async def test_an_interrupted_thread_stays_interrupted(android: Driver, open_in: OpenApp, step: str, code: str) -> None:
     """By a stand-in of a platform that ends calls for an interrupt, as Android does and a JDK does not."""
     outcome = await (await open_in(android, f"interrupting://{step}")).call(interrupted=True)
-    assert (outcome.told, outcome.interrupted) == ([(code, "InterruptedIOException", None)], True)
+    assert (outcome.told, outcome.interrupted) == ([(code, STATUSES[code], "InterruptedIOException", None)], True)
 
 
 async def test_a_missing_scene_is_left_out_and_a_new_one_sent_as_it_is(

@@ -22,9 +22,12 @@ NOT_OURS: dict[str, Any] = {
     "a-success-at-502": http(502, success()),
     "a-success-at-201": http(201, success()),
     "a-flag-that-is-a-word": http(200, success() | {"isSuccess": "true"}),
-    "no-flag": http(200, {"resultCode": "SUCCESS"}),
-    "no-result-code": http(200, {"isSuccess": True}),
+    "no-flag": http(200, {"resultCode": "SUCCESS", "resultStatus": "S"}),
+    "no-result-code": http(200, {"isSuccess": True, "resultStatus": "S"}),
     "a-result-code-that-is-a-number": http(502, failure("X") | {"resultCode": 5}),
+    "a-success-that-says-F": http(200, success() | {"resultStatus": "F"}),
+    "a-failure-that-says-S": http(502, failure("X") | {"resultStatus": "S"}),
+    "a-failure-without-a-status": http(502, {"isSuccess": False, "resultCode": "X"}),
     "another-api's-error": http(503, {"error": "unavailable"}),
     "a-page-at-504": http(504, b"<html>504 Gateway Time-out</html>"),
     "no-body-at-204": b"HTTP/1.1 204 No Content\r\n\r\n",
@@ -74,7 +77,7 @@ async def test_an_answer_that_is_too_large_is_cut_off(open_app: OpenApp, start_s
     app = await open_app(base)
     assert (await app.call()).response == Response(True, None, None, "h", "x" * 4 * MIB)
     reason = {"android": "IOException", "ios": "NSURLErrorDomain -999"}[app.platform]
-    assert (await app.call()).told == [("NO_ANSWER", reason, None)]
+    assert (await app.call()).told == [("NO_ANSWER", "U", reason, None)]
     assert len(server.requests) == 2
 
 
@@ -152,6 +155,6 @@ async def test_to_a_server_whose_certificate_is_not_trusted_nothing_is_sent(open
 async def test_a_redirect_is_not_followed(open_app: OpenApp, start_server: StartServer, status: int) -> None:
     elsewhere, there = await start_server(SUCCESS)
     server, base = await start_server(http(status, b"", headers=[f"Location: {there}/v1/sdkProxy"]))
-    assert (await (await open_app(base)).call()).told == [("NO_ANSWER", f"HTTP {status}", None)]
+    assert (await (await open_app(base)).call()).told == [("NO_ANSWER", "U", f"HTTP {status}", None)]
     assert len(server.requests) == 1
     assert elsewhere.requests == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import ResultStatus
 from gateway.simulator import Behaviour, Login
 from tests.clients.conftest import ANNA, EXPIRED, OpenApp, base_url
 from tests.clients.driver import Driver, Response
@@ -98,7 +99,6 @@ async def test_50_calls_in_parallel_get_each_its_own_answer(gateway: Gateway, op
         ("PROCESS_FAIL", {"code": "PROCESS_FAIL"}),
         ("PROCESS_FAIL", {"code": "PROCESS_FAIL", "strings": "sample"}),
         ("PARAM_ILLEGAL", {"code": "PARAM_ILLEGAL"}),
-        ("NEW_CODE", {"code": "NEW_CODE", "status": "F"}),
         ("INVALID_CLIENT", {"code": "INVALID_CLIENT", "signed": False}),
         ("KEY_NOT_FOUND", {"code": "KEY_NOT_FOUND"}),
         ("REQUEST_TRAFFIC_EXCEED_LIMIT", {"code": "REQUEST_TRAFFIC_EXCEED_LIMIT"}),
@@ -121,6 +121,15 @@ async def test_a_failure_of_alipayplus_reaches_listener_and_sdk(
     assert (line["request_id"], line["result_code"]) == (request_id, code)
 
 
+@pytest.mark.parametrize("status", ["F", "U"])
+@pytest.mark.parametrize("code", ["NEW_CODE", "PROCESS_FAIL", "UNKNOWN_EXCEPTION"])
+async def test_whether_a_call_may_have_been_executed_is_told_by_the_status_whatever_the_code(
+    gateway: Gateway, open_app: OpenApp, code: str, status: ResultStatus
+) -> None:
+    gateway.sim.alipayplus.script(Behaviour(code=code, status=status))
+    assert await (await open_app(base_url(gateway))).fail(code, status)
+
+
 @pytest.mark.parametrize(
     ("code", "login"),
     [
@@ -135,8 +144,8 @@ async def test_a_login_that_does_not_hold_reaches_listener_and_sdk(
 ) -> None:
     gateway.sim.auth.script(Login(**login))
     app = await open_in(driver, base_url(gateway))
-    [(told, _, request_id)] = (await app.call()).told
-    assert told == code
+    [(told, status, _, request_id)] = (await app.call()).told
+    assert (told, status) == (code, "F")
     assert gateway.sim.alipayplus.count == 0
     [line] = gateway.lines()
     assert (line["request_id"], line["result_code"]) == (request_id, code)
@@ -243,7 +252,7 @@ async def test_50_calls_refused_in_parallel_renew_the_login_once(gateway: Gatewa
 async def test_50_calls_refused_in_parallel_ask_once_for_a_login_that_only_the_user_can_renew(gateway: Gateway, open_app: OpenApp) -> None:
     app = await open_app(base_url(gateway), logins=[EXPIRED], renew_after=PARALLEL)  # when all have been sent
     outcomes = await asyncio.gather(*(app.call() for _ in range(PARALLEL)))
-    assert sorted(code for outcome in outcomes for code, _, _ in outcome.told) == ["SESSION_REQUIRED"] * PARALLEL
+    assert sorted(code for outcome in outcomes for code, *_ in outcome.told) == ["SESSION_REQUIRED"] * PARALLEL
     assert max(outcome.renewals for outcome in outcomes) == 1
     assert len(gateway.lines()) == PARALLEL
 

@@ -55,10 +55,11 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     public interface Listener {
         /**
          * @param code resultCode of the gateway's answer, or {@link #NOT_SENT} or {@link #NO_ANSWER}
+         * @param status {@link #SURELY_NOT} or {@link #UNKNOWN}, whether the call may have been executed; no code says that for sure
          * @param message for logs, not for the user: resultMessage of the gateway's answer, else an exception's name or the HTTP status
          * @param requestId finds the call in the gateway's log; null without an answer
          */
-        void onFailure(String code, String message, String requestId);
+        void onFailure(String code, String status, String message, String requestId);
     }
 
     /**
@@ -69,6 +70,12 @@ public final class GatewayNetworkProxy implements NetworkProxy {
 
     /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */
     public static final String NO_ANSWER = "NO_ANSWER";
+
+    /** The status of a call that surely was not executed. */
+    public static final String SURELY_NOT = "F";
+
+    /** The status of a call that may have been executed. */
+    public static final String UNKNOWN = "U";
 
     /** Bytes; by default the gateway takes at most 4 MiB from Alipay+ (alipayplus.max_response): raise both together. */
     private static final int MAX_ANSWER = 5 * 1024 * 1024;
@@ -106,15 +113,15 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         try {
             return responseInfo(send(encode(request)));
         } catch (Failure failure) {
-            return failed(failure.code, failure.getMessage(), failure.requestId);
+            return failed(failure.code, failure.status, failure.getMessage(), failure.requestId);
         } catch (RuntimeException error) { // of the login; what may come after sending is a Failure
-            return failed(NOT_SENT, nameOf(error), null);
+            return failed(NOT_SENT, SURELY_NOT, nameOf(error), null);
         }
     }
 
-    private HttpProxyResponseInfo failed(String code, String message, String requestId) {
+    private HttpProxyResponseInfo failed(String code, String status, String message, String requestId) {
         if (listener != null) {
-            listener.onFailure(code, message, requestId);
+            listener.onFailure(code, status, message, requestId);
         }
         return null;
     }
@@ -173,7 +180,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         } catch (IOException | RuntimeException error) { // old platforms throw the latter too
             connection.disconnect(); // only here: an answer that was read to its end leaves a connection to use again
             keepInterrupt(error);
-            throw new Failure(isSent ? NO_ANSWER : NOT_SENT, nameOf(error), null);
+            throw isSent ? new Failure(NO_ANSWER, UNKNOWN, nameOf(error), null) : notSent(error);
         } finally {
             if (end != null) {
                 end.cancel(false);
@@ -198,7 +205,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
             connection.setRequestProperty("Accept", "application/json");
             return connection;
         } catch (IOException error) {
-            throw new Failure(NOT_SENT, nameOf(error), null);
+            throw notSent(error);
         }
     }
 
@@ -233,7 +240,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
             bytes.get(body);
             return body;
         } catch (JSONException | CharacterCodingException error) {
-            throw new Failure(NOT_SENT, nameOf(error), null);
+            throw notSent(error);
         }
     }
 
@@ -250,18 +257,32 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     private static HttpProxyResponseInfo responseInfo(Answer answer) throws Failure {
         JSONObject json = answer.json();
         boolean isSuccess = answer.status == 200;
-        if (json == null || string(json, "resultCode") == null || !Boolean.valueOf(isSuccess).equals(json.opt("isSuccess"))) {
+        if (json == null || !isOfTheGateway(json, isSuccess)) {
+            String message = "HTTP " + answer.status;
             // A JDK, unlike Android, keeps the body of a 401 to itself in streaming mode.
-            throw new Failure(answer.status == 401 ? "SESSION_REQUIRED" : NO_ANSWER, "HTTP " + answer.status, answer.requestId);
+            throw answer.status == 401
+                    ? new Failure("SESSION_REQUIRED", SURELY_NOT, message, answer.requestId)
+                    : new Failure(NO_ANSWER, UNKNOWN, message, answer.requestId);
         }
         if (!isSuccess) {
-            throw new Failure(string(json, "resultCode"), string(json, "resultMessage"), string(json, "requestId"));
+            throw new Failure(
+                    string(json, "resultCode"), string(json, "resultStatus"), string(json, "resultMessage"), string(json, "requestId"));
         }
         HttpProxyResponseInfo info = new HttpProxyResponseInfo();
         info.isSuccess = true;
         info.httpProxyResponseHeader = string(json, "proxyResponseHeader");
         info.httpProxyResponseData = string(json, "proxyResponseData");
         return info;
+    }
+
+    private static boolean isOfTheGateway(JSONObject json, boolean isSuccess) {
+        String status = string(json, "resultStatus");
+        boolean fits = isSuccess ? "S".equals(status) : SURELY_NOT.equals(status) || UNKNOWN.equals(status);
+        return fits && string(json, "resultCode") != null && Boolean.valueOf(isSuccess).equals(json.opt("isSuccess"));
+    }
+
+    private static Failure notSent(Throwable error) {
+        return new Failure(NOT_SENT, SURELY_NOT, nameOf(error), null);
     }
 
     private static String string(JSONObject json, String name) {
@@ -309,11 +330,13 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     private static final class Failure extends Exception {
         private static final long serialVersionUID = 1L;
         final String code;
+        final String status;
         final String requestId;
 
-        Failure(String code, String message, String requestId) {
+        Failure(String code, String status, String message, String requestId) {
             super(message);
             this.code = code;
+            this.status = status;
             this.requestId = requestId;
         }
     }

@@ -9,6 +9,12 @@ extern NSString *const GatewayNotSent;
 /** It was sent, and no answer of the gateway came back: whether it was executed is unknown. */
 extern NSString *const GatewayNoAnswer;
 
+/** The status of a call that surely was not executed. */
+extern NSString *const GatewaySurelyNot;
+
+/** The status of a call that may have been executed. */
+extern NSString *const GatewayUnknown;
+
 /** The user's login at the wallet. Called on many threads. */
 @protocol GatewayLogin <NSObject>
 
@@ -34,11 +40,12 @@ extern NSString *const GatewayNoAnswer;
 @interface GatewayNetworkProxy : NSObject <IAPNetworkProxy>
 
 /**
- Learns of every failure before the SDK does: the resultCode of the gateway's answer, or GatewayNotSent or GatewayNoAnswer; a message
- for logs, not for the user, which is resultMessage of the answer, else an error's number or the HTTP status; and what finds the call in
- the gateway's log, nil without an answer.
+ Learns of every failure before the SDK does: the resultCode of the gateway's answer, or GatewayNotSent or GatewayNoAnswer; whether
+ the call may have been executed, GatewaySurelyNot or GatewayUnknown, which no code says for sure; a message for logs, not for the user,
+ which is resultMessage of the answer, else an error's number or the HTTP status; and what finds the call in the gateway's log, nil without
+ an answer.
  */
-@property (copy, nullable) void (^onFailure)(NSString *code, NSString *message, NSString *_Nullable requestId);
+@property (copy, nullable) void (^onFailure)(NSString *code, NSString *status, NSString *message, NSString *_Nullable requestId);
 
 /**
  @param baseURL the gateway's origin with its sdk_proxy.path_prefix, such as https://api.wallet.example/alipayplus

@@ -2,6 +2,8 @@
 
 NSString *const GatewayNotSent = @"NOT_SENT";
 NSString *const GatewayNoAnswer = @"NO_ANSWER";
+NSString *const GatewaySurelyNot = @"F";
+NSString *const GatewayUnknown = @"U";
 
 static const NSInteger ConnectionsToTheGateway = 16; // iOS has 4: a flow that polls would wait behind one slow call
 
@@ -101,13 +103,14 @@ static NSString *String(NSDictionary *json, NSString *name) {
     return [json[name] isKindOfClass:NSString.class] ? json[name] : nil;
 }
 
-/** Nil if the answer is not of the gateway's shape: a resultCode, and HTTP 200 if and only if isSuccess. */
+/** Nil if the answer is not of the gateway's shape: a resultCode, and HTTP 200, isSuccess and a resultStatus that say the same. */
 static NSDictionary *Decode(NSInteger status, NSData *data) {
     id json = data.length ? [NSJSONSerialization JSONObjectWithData:data options:0 error:NULL] : nil;
     if (![json isKindOfClass:NSDictionary.class] || !String(json, @"resultCode")) {
         return nil;
     }
-    return [json[@"isSuccess"] isEqual:@(status == 200)] ? json : nil;
+    NSArray *statuses = status == 200 ? @[ @"S" ] : @[ GatewaySurelyNot, GatewayUnknown ];
+    return [statuses containsObject:json[@"resultStatus"]] && [json[@"isSuccess"] isEqual:@(status == 200)] ? json : nil;
 }
 
 static BOOL WasNotSent(NSError *error) {
@@ -161,7 +164,7 @@ static BOOL WasNotSent(NSError *error) {
     withCompletionHandler:(void (^)(IAPProxyResponseInfo *responseInfo))completionHandler {
     NSData *body = Encode(requestInfo);
     if (!body) {
-        [self tellCode:GatewayNotSent message:@"not two strings of Unicode text" requestId:nil];
+        [self tellCode:GatewayNotSent status:GatewaySurelyNot message:@"not two strings of Unicode text" requestId:nil];
         [self.session.delegateQueue addOperationWithBlock:^{
             completionHandler(nil);
         }];
@@ -228,12 +231,17 @@ static BOOL WasNotSent(NSError *error) {
 - (IAPProxyResponseInfo *)responseInfoForStatus:(NSInteger)status data:(NSData *)data error:(NSError *)error {
     if (error) {
         NSString *message = [NSString stringWithFormat:@"%@ %ld", error.domain, (long)error.code];
-        [self tellCode:WasNotSent(error) ? GatewayNotSent : GatewayNoAnswer message:message requestId:nil];
+        BOOL wasNotSent = WasNotSent(error);
+        [self tellCode:wasNotSent ? GatewayNotSent : GatewayNoAnswer
+                status:wasNotSent ? GatewaySurelyNot : GatewayUnknown
+               message:message
+             requestId:nil];
         return nil;
     }
     NSDictionary *json = Decode(status, data);
     if (!json) {
-        [self tellCode:GatewayNoAnswer message:[NSString stringWithFormat:@"HTTP %ld", (long)status] requestId:nil];
+        NSString *message = [NSString stringWithFormat:@"HTTP %ld", (long)status];
+        [self tellCode:GatewayNoAnswer status:GatewayUnknown message:message requestId:nil];
         return nil;
     }
     IAPProxyResponseInfo *info = [IAPProxyResponseInfo new];
@@ -244,15 +252,16 @@ static BOOL WasNotSent(NSError *error) {
     } else {
         info.errorCode = String(json, @"resultCode");
         info.errorMessage = String(json, @"resultMessage");
-        [self tellCode:info.errorCode message:info.errorMessage requestId:String(json, @"requestId")];
+        NSString *resultStatus = String(json, @"resultStatus");
+        [self tellCode:info.errorCode status:resultStatus message:info.errorMessage requestId:String(json, @"requestId")];
     }
     return info;
 }
 
-- (void)tellCode:(NSString *)code message:(NSString *)message requestId:(NSString *)requestId {
-    void (^onFailure)(NSString *, NSString *, NSString *) = self.onFailure;
+- (void)tellCode:(NSString *)code status:(NSString *)status message:(NSString *)message requestId:(NSString *)requestId {
+    void (^onFailure)(NSString *, NSString *, NSString *, NSString *) = self.onFailure;
     if (onFailure) {
-        onFailure(code, message, requestId);
+        onFailure(code, status, message, requestId);
     }
 }
 

@@ -84,14 +84,14 @@ public final class Driver {
         }
 
         @Override
-        public synchronized void onFailure(String code, String message, String requestId) {
-            told.add(new String[] {code, message, requestId});
+        public synchronized void onFailure(String code, String status, String message, String requestId) {
+            told.add(new String[] {code, status, message, requestId});
         }
 
         synchronized void report(JSONObject answer) throws Exception {
             JSONArray all = new JSONArray();
             for (String[] one : told) {
-                all.put(new JSONArray().put(one[0]).put(one[1]).put(one[2]));
+                all.put(new JSONArray().put(one[0]).put(one[1]).put(one[2]).put(one[3]));
             }
             told.clear();
             answer.put("told", all).put("renewals", renewals);

@@ -125,9 +125,9 @@ static void Open(NSDictionary *command) {
     NSTimeInterval timeout = [command[@"timeout"] doubleValue] / 1000;
     GatewayNetworkProxy *proxy = [[GatewayNetworkProxy alloc] initWithBaseURL:base timeout:timeout login:login];
     if ([command[@"listener"] boolValue]) {
-        proxy.onFailure = ^(NSString *code, NSString *message, NSString *requestId) {
+        proxy.onFailure = ^(NSString *code, NSString *status, NSString *message, NSString *requestId) {
             @synchronized(login) {
-                [login.told addObject:@[ code, OrNull(message), OrNull(requestId) ]];
+                [login.told addObject:@[ code, status, OrNull(message), OrNull(requestId) ]];
             }
         };
     }
