@@ -114,11 +114,14 @@ class App:
     def platform(self) -> Platform:
         return self.driver.platform
 
-    async def call(self, header: str = "{}", data: str = "x=1", *, scene: str | None = "PAY", interrupted: bool = False) -> Outcome:
-        """Have the SDK send one request. A scene is MINIPROGRAM or PAY, else the platform's own word."""
+    async def call(self, header: str = "{}", data: str = "x=1", *, scene: str | None = "PAY", **more: Any) -> Outcome:
+        """Have the SDK send one request. A scene is MINIPROGRAM or PAY, else the platform's own word.
+
+        On Android `interrupted` calls it on a thread that is; on iOS the SDK's handler ends when so many `answers` have come.
+        """
         spelled = SCENES[self.platform].get(scene, scene) if scene else None
-        values = {"header": to_hex(header), "data": to_hex(data), "scene": spelled, "interrupted": interrupted}
-        answer = await self.driver.ask("call", self.name, **values)
+        values = {"header": to_hex(header), "data": to_hex(data), "scene": spelled}
+        answer = await self.driver.ask("call", self.name, **values, **more)
         assert answer.get("queued", True)  # the handler of iOS is called on a queue, whatever thread the app renews its login on
         told = [(code, status, message, request_id) for code, status, message, request_id in answer["told"]]
         return Outcome(response_of(answer["response"]), told, answer["renewals"], answer.get("interrupted", False))

@@ -33,9 +33,9 @@ extern NSString *const GatewayUnknown;
  Hands the requests of the Alipay+ SDK to the wallet's gateway, and its answers to the SDK.
 
  A call is sent once. Neither this class nor NSURLSession repeats a POST, with one exception: after HTTP 401, where nothing was
- executed, the login is renewed and the call is sent once more. The SDK's handler is called exactly once, on a queue that has
- one at a time, so it must not wait for another call: with nil if no answer of the gateway came, else with its answer, be it a success or a
- failure. One instance serves all scenes.
+ executed, the login is renewed and the call is sent once more. The SDK's handler is called exactly once, on any thread but the main
+ one, beside those of other calls: with nil if no answer of the gateway came, else with its answer, be it a success or a failure. One
+ instance serves all scenes.
  */
 @interface GatewayNetworkProxy : NSObject <IAPNetworkProxy>
 

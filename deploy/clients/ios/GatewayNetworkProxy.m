@@ -128,6 +128,7 @@ static BOOL WasNotSent(NSError *error) {
 @property (nonatomic, readonly) id<GatewayLogin> login;
 @property (nonatomic, readonly) GatewayAnswers *answers;
 @property (nonatomic, readonly) NSURLSession *session;
+@property (nonatomic, readonly) NSOperationQueue *handlers; // the session's queue has one at a time
 @property (nonatomic, readonly) NSMutableArray<void (^)(BOOL)> *waitingForLogin;
 @property (atomic) NSUInteger renewals; // written on the session's queue, as what became of the last
 @property (nonatomic) BOOL isRenewed;
@@ -152,6 +153,8 @@ static BOOL WasNotSent(NSError *error) {
         configuration.HTTPMaximumConnectionsPerHost = ConnectionsToTheGateway;
         _answers = [GatewayAnswers new];
         _session = [NSURLSession sessionWithConfiguration:configuration delegate:_answers delegateQueue:nil];
+        _handlers = [NSOperationQueue new];
+        _handlers.qualityOfService = NSQualityOfServiceUserInitiated; // a user waits
     }
     return self;
 }
@@ -165,16 +168,21 @@ static BOOL WasNotSent(NSError *error) {
     NSData *body = Encode(requestInfo);
     if (!body) {
         [self tellCode:GatewayNotSent status:GatewaySurelyNot message:@"not two strings of Unicode text" requestId:nil];
-        [self.session.delegateQueue addOperationWithBlock:^{
-            completionHandler(nil);
-        }];
+        [self give:nil to:completionHandler];
         return;
     }
     [self post:body
          again:YES
           then:^(NSInteger status, NSData *data, NSError *error) {
-              completionHandler([self responseInfoForStatus:status data:data error:error]);
+              [self give:[self responseInfoForStatus:status data:data error:error] to:completionHandler];
           }];
+}
+
+/** What one handler of the SDK does, or waits for, holds up no other answer. */
+- (void)give:(IAPProxyResponseInfo *)info to:(void (^)(IAPProxyResponseInfo *))completionHandler {
+    [self.handlers addOperationWithBlock:^{
+        completionHandler(info);
+    }];
 }
 
 - (void)post:(NSData *)body again:(BOOL)again then:(Arrived)then {

@@ -59,6 +59,8 @@ static NSString *Hex(NSString *text) {
 @property (nonatomic) NSUInteger position;
 @property (nonatomic) NSUInteger renewals;
 @property (nonatomic) NSMutableArray *told;
+@property (nonatomic) NSCondition *answers;
+@property (nonatomic) NSInteger answered;
 @end
 
 @implementation Login
@@ -105,6 +107,17 @@ static NSString *Hex(NSString *text) {
     [told unlock];
 }
 
+/** Called by each of the SDK's handlers; waits until so many have been called. */
+- (void)waitForAnswers:(NSInteger)count {
+    [self.answers lock];
+    self.answered++;
+    [self.answers broadcast];
+    while (self.answered < count) {
+        [self.answers wait];
+    }
+    [self.answers unlock];
+}
+
 - (void)run:(void (^)(void))block {
     @autoreleasepool {
         block();
@@ -121,6 +134,7 @@ static void Open(NSDictionary *command) {
     login.renewAfter = [command[@"renew_after"] integerValue];
     login.hasTime = [command[@"has_time"] boolValue];
     login.told = [NSMutableArray array];
+    login.answers = [NSCondition new];
     NSURL *base = [NSURL URLWithString:command[@"base"]];
     NSTimeInterval timeout = [command[@"timeout"] doubleValue] / 1000;
     GatewayNetworkProxy *proxy = [[GatewayNetworkProxy alloc] initWithBaseURL:base timeout:timeout login:login];
@@ -155,8 +169,10 @@ static void Call(NSDictionary *command) {
     info.proxyRequestData = Text(command[@"data"]);
     Login *login = logins[command[@"app"]];
     NSNumber *number = command[@"id"];
+    NSInteger answers = [command[@"answers"] integerValue];
     [proxies[command[@"app"]] sendProxyRequest:info
                          withCompletionHandler:^(IAPProxyResponseInfo *response) {
+                             [login waitForAnswers:answers];
                              @synchronized(login) {
                                  NSArray *told = [login.told copy];
                                  [login.told removeAllObjects];

@@ -68,6 +68,11 @@ NS_ASSUME_NONNULL_BEGIN
 - (void)finishTasksAndInvalidate;
 @end
 
+/** On Apple's it says how soon its threads get the processor; here it says nothing. */
+@interface NSOperationQueue (QualityOfService)
+@property NSQualityOfService qualityOfService;
+@end
+
 NS_ASSUME_NONNULL_END
 #endif
 #endif

@@ -212,3 +212,15 @@ static void (^onInvalidation)(void);
 }
 
 @end
+
+@implementation NSOperationQueue (QualityOfService)
+
+- (NSQualityOfService)qualityOfService {
+    return NSQualityOfServiceDefault;
+}
+
+- (void)setQualityOfService:(NSQualityOfService)quality {
+    (void)quality;
+}
+
+@end
