@@ -236,7 +236,8 @@ class AnswerParser:
         self._pieces = []
 
     def _on_coding(self, lines: list[bytes], names: list[bytes]) -> None:
-        value = lines[names.index(b"transfer-encoding")].partition(b":")[2].strip(b" \t").lower()
+        """Demand `chunked` alone. With a tab behind it, llhttp does not know it, and takes the chunks as they are for the body."""
+        value = lines[names.index(b"transfer-encoding")].partition(b":")[2].lstrip(b" \t").rstrip(b" ").lower()
         if names.count(b"transfer-encoding") > 1 or value != b"chunked" or self._parser.get_http_version() != "1.1":
             self._refuse("transfer coding other than chunked")
         self._chunked = True

@@ -119,6 +119,8 @@ BAD = {
     "coding-comma": OK + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
     "coding-unknown": OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "coding-empty": OK + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n",
+    "coding-tab-behind": OK + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n",
+    "coding-tab-and-space-behind": OK + b"Transfer-Encoding: chunked\t \r\n\r\n0\r\n\r\n",
     "coding-vertical-tab": OK + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     "coding-parameter": OK + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
     "coding-on-1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
