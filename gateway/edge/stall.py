@@ -3,8 +3,11 @@
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Final
 
 from gateway.upstream.deadline import Deadline
@@ -15,7 +18,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class StallWatch:
-    """Calls `on_stall` when a transport that holds bytes for its peer could send none of them for `timeout` seconds, and resets it.
+    """Calls `on_stall` when the peer of a transport that holds bytes for it has taken nothing for `timeout` seconds, and resets it.
 
     `begin` when the transport has more than it could send, `end` when it has sent it all or is closed.
     """
@@ -45,17 +48,29 @@ class StallWatch:
         self._transport = None
 
     def _wait(self, transport: asyncio.WriteTransport) -> None:
-        self._held = transport.get_write_buffer_size()
+        self._held = _untaken(transport)
         self._deadline.set(self._timeout, self._look)
 
     def _look(self) -> None:
         transport = self._transport
         assert transport is not None
-        if transport.get_write_buffer_size() < self._held:
+        if _untaken(transport) < self._held:
             self._wait(transport)
             return
         self._on_stall()
         reset(transport)
+
+
+def _untaken(transport: asyncio.WriteTransport) -> int:
+    """Return how many bytes the peer has not taken: what the transport holds for it, and what the kernel holds.
+
+    The transport alone does not tell: the kernel takes no more before a third of what it holds, up to 4 MiB, is gone.
+    """
+    size = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    with suppress(OSError, AttributeError, ValueError):
+        size += int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    return size
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

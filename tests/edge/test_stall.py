@@ -63,6 +63,23 @@ async def test_a_transport_that_could_send_while_the_loop_was_late_is_not() -> N
     await asyncio.wait_for(held.aborted.wait(), 5)
 
 
+async def test_A9_a_client_that_takes_its_answer_slowly_is_not_cut_off(start_edge: Any) -> None:
+    """The kernel, which holds megabytes of it, takes nothing more meanwhile."""
+
+    async def large(_request: Any, exchange: Exchange) -> Answer:
+        return Answer(200, b"x" * 20_000_000, exchange.request_id)
+
+    edge = await start_edge(large)
+    edge.server.limits = edge.server.limits.__class__(2048, 5, 5, 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+    writer.write(b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    for _ in range(20):
+        await asyncio.wait_for(reader.readexactly(50_000), 10)
+        await asyncio.sleep(0.1)
+    assert not edge.lines.lines
+    writer.transport.abort()
+
+
 @pytest.mark.parametrize("size", [10, 20_000_000])
 async def test_A9_an_answer_of_ours_that_is_not_taken_is_cut_off(start_edge: Any, size: int) -> None:
     async def large(_request: Any, exchange: Exchange) -> Answer:
