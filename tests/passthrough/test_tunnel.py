@@ -336,6 +336,31 @@ async def test_a_websocket_needs_the_login_of_its_route(start_rig: StartRig, sta
     assert b"X-Customer-Id: customer-7\r\n" in peer.calls[0].received
 
 
+async def test_D6_a_tunnel_is_not_idle_while_its_client_has_not_taken_what_it_was_sent(start_rig: StartRig, start_peer: StartPeer) -> None:
+    """How long it may take nothing says `write_idle_timeout`."""
+    size = 8 << 20
+
+    async def script(call: Call) -> None:
+        await switch(call)
+        call.write(bytes(size))
+        await call.read_to_end()
+
+    rig = await start_rig((await start_peer(script)).url, settings={"idle_timeout": Duration(0.2)})
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        sock.connect(("127.0.0.1", rig.port))
+        client = Client(*await asyncio.open_connection(sock=sock, limit=1024))
+        client.send(ASK)
+        await client.head()
+        (tunnel,) = rig.tunnels
+        await until(lambda: tunnel._client.is_full)
+        await asyncio.sleep(0.5)
+        assert await client.read(size) == bytes(size)
+        assert await client.rest() == b""
+        client.close()
+    await rig.ended()
+
+
 @pytest.mark.parametrize("slow", ["client", "upstream"])
 async def test_a_slow_side_holds_up_the_other(start_rig: StartRig, start_peer: StartPeer, slow: str) -> None:
     """Far more is sent than the sockets hold: no byte is lost, and what the gateway holds meanwhile is bounded."""
