@@ -165,6 +165,7 @@ class Connection(BaseProtocol):
         try:
             while await self._has_next():
                 request = self._queue.popleft()
+                self._edge.unbegun.discard(self)
                 self._make_room()
                 self._note_last()
                 if isinstance(request, Exception):
@@ -302,7 +303,7 @@ class Connection(BaseProtocol):
         if self._come:
             self._come += data
             self.go_on()
-        elif self._edge.is_shedding and self._awaits_request():
+        elif self._edge.is_shedding and self._awaits_request() and self._edge.may_wait():
             self._come = data
             self._edge.put_off(self)
         else:
@@ -336,6 +337,9 @@ class Connection(BaseProtocol):
         if self._ends:
             self._throw_away(len(data))
             return
+        if data and self._request is None and not self._edge.may_wait():
+            self._refuse_unbegun()
+            return
         incoming = self._incoming
         had_begun = bool(incoming.head)
         begun = incoming.read(data, PIPELINED - len(self._queue))
@@ -348,8 +352,18 @@ class Connection(BaseProtocol):
             self._take(begun, len(data))
         if incoming.head and (begun or not had_begun):
             self._deadline.set(self._edge.limits.header_timeout, self._head_too_slow)
+        if incoming.head and not self._edge.has_memory():
+            self._refuse_unbegun()
         if incoming.is_over:
             self._note_last()
+
+    def _refuse_unbegun(self) -> None:
+        """Let go of what has come behind the request in hand: there is no memory for it until it can begin."""
+        self._deadline.clear()
+        self._incoming.give_up()
+        self._queue.clear()
+        self._queue.append(HeadRefused("OVERLOADED", "overload"))
+        self._wake()
 
     def _note_last(self) -> None:
         """Know that the request in hand is the last one when nothing is to be read behind it."""
@@ -360,6 +374,7 @@ class Connection(BaseProtocol):
         for one in begun:
             self._queue.append(one if isinstance(one, Exception) else Request.of(*one, self))
         if is_first and self._waiter is not None:
+            self._edge.unbegun.add(self)
             self._edge.turns.begin(self._begin)
         if self._request is not None or len(self._queue) > 1:
             self._ahead += size

@@ -70,6 +70,11 @@ class Incoming:
         if self._body is body:
             self._body = EMPTY_PAYLOAD
 
+    def give_up(self) -> None:
+        """Keep nothing of what has come and has not ended: nothing more is read."""
+        self.is_over = True
+        self.head, self._body = b"", EMPTY_PAYLOAD
+
     def close(self) -> None:
         """Let go of the parser, which refers to the connection: nothing more is read."""
         self.is_over = True

@@ -19,7 +19,7 @@ from gateway.edge.malformed import UnknownMethod
 from gateway.edge.receiver import Receiver
 from gateway.edge.request import Request
 from gateway.edge.shedding import Shedder
-from gateway.edge.turns import Turns
+from gateway.edge.turns import AT_ONCE, Turns
 from gateway.telemetry.metrics import Metrics
 
 TOGETHER: Final = 0.002
@@ -103,6 +103,7 @@ class EdgeServer:
         self.unknown_method = unknown_method
         self.turns = turns
         self.connections: set[Connection] = set()
+        self.unbegun: set[Connection] = set()  # those whose next request has come and has not begun
         self._put_off: list[Connection] = []
         self._unwritten: list[tuple[asyncio.Transport, Refusal]] = []
         self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again
@@ -129,6 +130,14 @@ class EdgeServer:
     def is_shedding(self) -> bool:
         """Whether work is refused."""
         return self.shedder is not None and self.shedder.is_shedding
+
+    def has_memory(self) -> bool:
+        """Whether there is memory for what has come of a request that cannot begin yet."""
+        return self.shedder is None or self.shedder.has_memory()
+
+    def may_wait(self) -> bool:
+        """Whether one more request may wait to begin: a few may, since they are refused when they begin, and others if there is memory."""
+        return len(self.unbegun) + len(self._put_off) < AT_ONCE or self.has_memory()
 
     def put_off(self, connection: Connection) -> None:
         """Let a connection go on soon, together with others."""
@@ -204,5 +213,6 @@ class EdgeServer:
     def closed(self, connection: Connection) -> None:
         """Count a connection that closes."""
         self.connections.discard(connection)
+        self.unbegun.discard(connection)
         self.metrics.connections.dec()
         self.on_closed(connection)

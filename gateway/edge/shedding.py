@@ -250,6 +250,14 @@ class Shedder:
         self._in_hand += cost
         self._done[work] += cost
 
+    def has_memory(self) -> bool:
+        """Tell whether there is memory for a request without a body, as far as it has come and cannot begin yet."""
+        self.room.turn(self._now())
+        if self.room.has_place(0):
+            return True
+        self._note_memory()
+        return False
+
     def end(self, work: Work, size: int = 0) -> None:
         """Take that a request has ended for which `begin` returned."""
         self.room.give_back(size, self._takes[work])

@@ -15,6 +15,7 @@ from gateway.edge.exchange import Exchange, Recorder
 from gateway.edge.front import Front, Handler, send_continue
 from gateway.edge.request import Request
 from gateway.edge.server import EdgeServer, ServerLimits
+from gateway.edge.shedding import Shedder
 from gateway.edge.turns import Turns
 from gateway.errors import GatewayError
 from gateway.telemetry.metrics import Metrics
@@ -74,6 +75,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
         header_timeout: float = 0.3,
         idle_timeout: float = 5.0,
         turns: Turns | None = None,
+        shedder: Shedder | None = None,
     ) -> Edge:
         lines, metrics = Lines(), Metrics()
         recorder = Recorder(metrics, lines)
@@ -83,7 +85,9 @@ async def start_edge() -> AsyncIterator[StartEdge]:
         loop = asyncio.get_running_loop()
         unknown_method = front.unknown_method(unknown)
         turns = turns or Turns(loop)
-        edge = EdgeServer(front.handle, limits, recorder, metrics, unknown_method, turns=turns, note_unbegun=front.note_unbegun)
+        edge = EdgeServer(
+            front.handle, limits, recorder, metrics, unknown_method, turns=turns, shedder=shedder, note_unbegun=front.note_unbegun
+        )
         server = await loop.create_server(edge.receiver, "127.0.0.1", 0)
         running.append((edge, server))
         return Edge(server.sockets[0].getsockname()[1], lines, metrics, front, edge)
