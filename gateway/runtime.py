@@ -25,7 +25,7 @@ from gateway.edge.body import BodyLimits
 from gateway.edge.exchange import BATCH, Recorder
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.front import Front
-from gateway.edge.memory import MemoryWatch
+from gateway.edge.memory import MemoryWatch, give_back
 from gateway.edge.room import TAKES, TAKES_TLS, Room
 from gateway.edge.routing import RouteTable
 from gateway.edge.server import EdgeServer, ServerLimits
@@ -106,6 +106,10 @@ async def running(
         def queued() -> float:
             return signer.delay()  # which is built later
 
+        def release() -> None:
+            sessions.forget_half()  # which are built later
+            give_back()
+
         loop = asyncio.get_running_loop()
         stack.enter_context(LoopLag(metrics))
         turns = Turns(loop)
@@ -113,7 +117,7 @@ async def running(
         _show_keys(metrics, ring)
         several = _several(ring.signing, logs.log)
         few = FEW if several is None else 5 * LANES // 2  # while some are signed, others are on their way there, and back
-        memory = MemoryWatch(workers=workers)
+        memory = MemoryWatch(workers=workers, release=release)
         PIECES.is_short = memory.is_short
         shedder = Shedder(
             logs.log, loop, room=Room(memory.fits), clients=clients, queued=queued, waiting=turns.waiting, few=few, takes=_takes(config)

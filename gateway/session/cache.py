@@ -43,3 +43,8 @@ class Cache:
         self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
+
+    def forget_half(self) -> None:
+        """Let go of the half that was used the longest ago, for what is more in need of memory."""
+        for _ in range((len(self._entries) + 1) // 2):
+            self._entries.popitem(last=False)

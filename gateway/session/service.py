@@ -90,6 +90,11 @@ class Sessions:
         verdict = await flight.join()
         return verdict.check("call", flight.status)
 
+    def forget_half(self) -> None:
+        """Let go of half of the verdicts that are kept, if any are: memory is short."""
+        if self._cache is not None:
+            self._cache.forget_half()
+
     async def close(self) -> None:
         """End what is under way, as unavailable, and close the connections."""
         self._closed = True

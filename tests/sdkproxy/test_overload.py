@@ -1,6 +1,7 @@
 """What a client and an operator see when new work is refused, and what is work in hand."""
 
 import asyncio
+from math import inf
 from typing import Any
 
 import aiohttp
@@ -143,3 +144,17 @@ async def test_of_an_upload_that_is_broken_off_nothing_is_left_to_do(gateway: An
     client.leave()
     await until(lambda: gateway.count("gateway_requests_total", route="/api", method="POST", status="499") == 1)
     assert shedder._in_hand == 0
+
+
+async def test_logins_that_are_kept_go_where_there_is_no_room_for_work(start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await start({"session": {"cache": {"ttl": "60s"}}})
+    asked = gateway.sim.auth.count
+    for _ in range(2):
+        assert (await gateway.post()).status == 200
+    assert gateway.sim.auth.count == asked + 1
+    monkeypatch.setattr(MemoryWatch, "_read", lambda _watch, _now: None)
+    gateway.parts.memory._left = 0
+    assert (await gateway.post()).status == 503
+    gateway.parts.memory._left = inf
+    assert (await gateway.post()).status == 200
+    assert gateway.sim.auth.count == asked + 2

@@ -59,3 +59,15 @@ def test_B9_100000_entries_take_less_than_60_MiB() -> None:
     tracemalloc.stop()
     assert len(cache) == 100_000
     assert used < 60 << 20
+
+
+def test_half_of_the_entries_go_where_memory_is_short() -> None:
+    cache = Cache(10)
+    for number in range(5):
+        cache.put(key(number), valid(f"user-{number}"), until=100.0)
+    assert cache.get(key(0), 1.0) is not None
+    cache.forget_half()
+    assert [number for number in range(5) if cache.get(key(number), 1.0) is not None] == [0, 4]
+    for _ in range(3):
+        cache.forget_half()
+    assert len(cache) == 0

@@ -104,3 +104,17 @@ async def test_B9_a_flood_of_credentials_leaves_a_bounded_cache_of_hashes(start:
     assert sum(owner(received) == "id-of-regular" for received in auth.received) == 1
     assert (await gateway.bearer("secret-0")).source == "call"
     assert not gateway.sessions._flights
+
+
+async def test_where_memory_is_short_what_was_used_the_longest_ago_is_forgotten(start: StartSessions) -> None:
+    gateway = start(cache={"ttl": 60})
+    for token in ("a", "b"):
+        await gateway.bearer(token)
+    gateway.sessions.forget_half()
+    assert [(await gateway.bearer(token)).source for token in ("b", "a")] == ["cache", "call"]
+
+
+async def test_without_a_cache_there_is_nothing_to_forget(start: StartSessions) -> None:
+    gateway = start()
+    gateway.sessions.forget_half()
+    assert (await gateway.bearer()).source == "call"
