@@ -358,12 +358,15 @@ class Connection(BaseProtocol):
             self._note_last()
 
     def _refuse_unbegun(self) -> None:
-        """Let go of what has come behind the request in hand: there is no memory for it until it can begin."""
+        """Let go of what has come behind the last whole request: there is no memory for it until it can begin."""
         self._deadline.clear()
         self._incoming.give_up()
-        self._queue.clear()
-        self._queue.append(HeadRefused("OVERLOADED", "overload"))
-        self._wake()
+        queue = self._queue
+        if queue and isinstance(queue[-1], Request) and not queue[-1].content.is_eof():
+            queue.pop()
+        queue.append(HeadRefused("OVERLOADED", "overload"))
+        if len(queue) == 1:  # else those before it begin when it is their turn
+            self._wake()
 
     def _note_last(self) -> None:
         """Know that the request in hand is the last one when nothing is to be read behind it."""

@@ -95,6 +95,22 @@ async def test_behind_a_request_in_hand_it_is_refused_after_that(start_edge: Sta
     assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await client.rest()) == [b"200", b"503"]
 
 
+async def test_whole_requests_that_wait_before_it_are_answered_and_recorded(start_edge: StartEdge) -> None:
+    rig, loop = Rig(), Halted()
+    edge = await start_edge(turns=Turns(loop), shedder=rig.shedder)
+    clients = [await Opened.to(edge) for _ in range(AT_ONCE + 1)]
+    for client in clients[:-1]:
+        client.writer.write(LAST)
+        assert b" 200 " in await client.rest()
+    rig.room = 0
+    waiting = clients[-1]
+    waiting.writer.write(REQUEST + REQUEST + HEAD)
+    await edge_has_unbegun(edge, 1)
+    assert loop.next is not None
+    loop.next()
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", await waiting.rest()) == [b"200", b"200", b"503"]
+
+
 async def test_few_requests_wait_to_begin_and_more_are_refused_without_memory_for_them(start_edge: StartEdge) -> None:
     rig, loop = Rig(), Halted()
     edge = await start_edge(turns=Turns(loop), shedder=rig.shedder)
