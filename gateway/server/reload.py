@@ -5,9 +5,10 @@ How another edition is put into service is left to the supervisor.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,6 +26,7 @@ from gateway.telemetry.metrics import ServiceMetrics
 KEY_HELD_BACK: Final = "the file of the active signing key has changed; it is used after SIGHUP (gateway reload) only"
 FAILED: Final = "the configuration could not be reloaded; the former one stays in use"
 
+Found = TypeVar("Found")
 Switch = Callable[[Edition], Awaitable[None]]
 """Puts an edition into service: new connections are served under it when this returns.
 
@@ -79,7 +81,7 @@ class Reloads:
     async def _until_wanted(self) -> bool:
         """Wait for a reason to reload; return whether somebody has asked."""
         while not self._asked.is_set():
-            files = await asyncio.to_thread(self._files)
+            files = await _beside(self._files)
             seen = look(files)
             if self._have_changed(files):
                 return False
@@ -103,11 +105,11 @@ class Reloads:
         return bool(changed)
 
     async def _reload(self, *, is_asked: bool) -> None:
-        former, found = self._edition, digests(await asyncio.to_thread(self._files))
+        former, found = self._edition, digests(await _beside(self._files))
         self._known = found
         try:
             kept = None if is_asked else former.signing_key
-            edition = await asyncio.to_thread(read_edition, former.file, self._checks, kept=kept)
+            edition = await _beside(partial(read_edition, former.file, self._checks, kept=kept))
             await self._switch(edition)
         except ConfigError as error:
             faults = [str(fault) for fault in error.faults]
@@ -143,3 +145,12 @@ class Reloads:
             log.warning("configuration", fault=str(warning))
         if edition.holds_back_key:
             log.warning(KEY_HELD_BACK, file=str(edition.signing_key.entry.file))
+
+
+async def _beside(find: Callable[[], Found]) -> Found:
+    """Call this in a thread, since it takes long; on the loop at the limit of processes and threads, where there is none."""
+    try:
+        finding = asyncio.get_running_loop().run_in_executor(None, find)
+    except RuntimeError:
+        return find()
+    return await finding

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -11,8 +12,8 @@ import structlog
 
 from gateway.alipayplus.keys import private_pem
 from gateway.server import reload
-from gateway.server.edition import read_edition
-from gateway.server.reload import Reloads
+from gateway.server.edition import Edition, read_edition
+from gateway.server.reload import Reloads, Switch
 from gateway.simulator import Ports
 from gateway.simulator.configuration import render
 from gateway.simulator.keys import Keys
@@ -20,7 +21,25 @@ from gateway.telemetry.metrics import ServiceMetrics
 from tests.upstream.peer import until
 
 
-def reloads_of(tmp_path: Path, keys: Keys, on_key: Callable[[bool], None] = lambda _: None) -> Reloads:
+class NoThreads(ThreadPoolExecutor):
+    """What the loop's own executor does at the limit of processes and threads."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        raise RuntimeError("can't start new thread")
+
+
+async def nowhere(_: Edition) -> None:
+    """Put an edition into service nowhere."""
+
+
+def reloads_of(
+    tmp_path: Path,
+    keys: Keys,
+    on_key: Callable[[bool], None] = lambda _: None,
+    *,
+    switch: Switch = nowhere,
+    asked: asyncio.Event | None = None,
+) -> Reloads:
     path, log = tmp_path / "gateway.yaml", structlog.testing.CapturingLogger()
     path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}}))
     (tmp_path / "keys").mkdir()
@@ -28,10 +47,10 @@ def reloads_of(tmp_path: Path, keys: Keys, on_key: Callable[[bool], None] = lamb
     return Reloads(
         read_edition(path, ()),
         (),
-        lambda _: asyncio.sleep(0),
+        switch,
         ServiceMetrics(),
         lambda: cast("Any", log),
-        asked=asyncio.Event(),
+        asked=asked or asyncio.Event(),
         on_begin=lambda: None,
         on_end=lambda: None,
         on_outcome=lambda _: None,
@@ -65,3 +84,20 @@ async def test_probes_and_scrapes_are_answered_while_the_files_are_looked_for(
     task.cancel()
     await asyncio.wait((task,))
     assert found[0]
+
+
+async def test_the_service_goes_on_and_reloads_where_no_thread_can_be_started(tmp_path: Path, keys: Keys) -> None:
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    served, asked = list[Edition](), asyncio.Event()
+
+    async def serve(edition: Edition) -> None:
+        served.append(edition)
+
+    task = asyncio.create_task(reloads_of(tmp_path, keys, switch=serve, asked=asked).run())
+    await asyncio.sleep(0)
+    asked.set()
+    await until(lambda: bool(served) or task.done())
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait((task,))
+    assert len(served) == 1
