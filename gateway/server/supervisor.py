@@ -178,7 +178,7 @@ class Supervisor:
         except BaseException as error:
             place.close(but=self._place)
             if isinstance(error, Exception) or self._signals.stop.is_set():  # else an error elsewhere ends all, and no task can be added
-                self._tasks.create_task(self._retire(generation))
+                self._tasks.create_task(self._retire(generation, "the generation of a failed reload has ended"))
             raise
         former, self._current = self._current, generation
         former_place, self._place = self._place, place
@@ -193,14 +193,14 @@ class Supervisor:
             self.log().error("the new configuration serves, but cannot be shown", exc_info=error)
         finally:
             former_place.close(but=place)
-            self._tasks.create_task(self._retire(former))
+            self._tasks.create_task(self._retire(former, "a former generation has ended"))
         await first(former.closed(), timeout=CLOSED_WITHIN)
 
-    async def _retire(self, generation: Generation) -> None:
-        """See a generation that is not in use to its end."""
+    async def _retire(self, generation: Generation, event: str) -> None:
+        """See a generation that is not in use to its end, and log that."""
         await generation.drain(self._place.listeners)
         self._generations.remove(generation)
-        self.log().info("a former generation has ended", generation=generation.number)
+        self.log().info(event, generation=generation.number)
 
     def _retire_member(self, member: Member) -> None:
         self._tally.retire(member)

@@ -23,12 +23,16 @@ from tests.server.test_generation import HANGS, READY
 
 
 class Log:
-    """Takes what is logged. `started` is set when a worker of the second generation has been, `ended` has the former ones that have."""
+    """Takes what is logged. `started` is set when a worker of the second generation has been.
+
+    `ended` has the former generations that have, `failed` those of failed reloads.
+    """
 
     def __init__(self) -> None:
         self.log = structlog.wrap_logger(None, processors=[self._note])
         self.started = asyncio.Event()
         self.ended: asyncio.Queue[int] = asyncio.Queue()
+        self.failed: asyncio.Queue[int] = asyncio.Queue()
         self.events: list[str] = []
 
     def _note(self, _logger: object, _method: str, event: Any) -> Any:
@@ -37,6 +41,8 @@ class Log:
             self.started.set()
         if event["event"] == "a former generation has ended":
             self.ended.put_nowait(event["generation"])
+        if event["event"] == "the generation of a failed reload has ended":
+            self.failed.put_nowait(event["generation"])
         raise structlog.DropEvent
 
     def tell_held_back(self) -> None:
@@ -103,7 +109,8 @@ async def test_E3_a_generation_that_does_not_get_ready_ends_and_the_former_one_s
     supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
     supervisor._signals.reload.set()
     running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
-    assert await asyncio.wait_for(log.ended.get(), 30) == 2
+    assert await asyncio.wait_for(log.failed.get(), 30) == 2
+    assert log.ended.empty()  # who rotates keys would give up the old one
     assert "the configuration could not be reloaded; the former one stays in use" in log.events
     assert [generation.number for generation in supervisor._generations] == [1]
     assert supervisor._current is supervisor._generations[0]
