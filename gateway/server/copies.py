@@ -19,6 +19,9 @@ from gateway.config.files import with_files
 FILE_MAX: Final = 1 << 20
 """Bytes. No key, certificate or bundle of CAs is larger; a device or a log file named by mistake is not read to its end."""
 
+FOLDER: Final = Path("/proc/self/fd")
+"""Where copies are opened."""
+
 Contents = dict[str, bytes]
 """What stands in each file, by its path."""
 
@@ -39,6 +42,11 @@ def content(file: Path) -> bytes | None:
     except (OSError, ValueError):
         return None
     return data if len(data) <= FILE_MAX else None
+
+
+def can_be_opened() -> bool:
+    """Whether copies can be used here: not where /proc is not mounted."""
+    return FOLDER.is_dir()
 
 
 class Copies:
@@ -72,4 +80,4 @@ def _place(data: bytes, stack: ExitStack) -> Path:
     stack.callback(os.close, descriptor)
     with os.fdopen(descriptor, "wb", closefd=False) as stream:
         stream.write(data)
-    return Path(f"/proc/self/fd/{descriptor}")
+    return FOLDER / str(descriptor)

@@ -21,13 +21,14 @@ from gateway.config.draft import Unreadable, readable
 from gateway.config.files import named_files
 from gateway.config.loader import read_partly
 from gateway.config.substitution import substituted_files
-from gateway.server.copies import Contents, Copies, content, read_files
+from gateway.server.copies import Contents, Copies, can_be_opened, content, read_files
 
 Checks = tuple[Callable[[Config], Iterable[Fault]], ...]
 Digests = Mapping[Path, bytes | None]
 """What stands in each file, for comparison; None where it cannot be read."""
 
 _PIPE: Final = "the configuration is read again at each reload, which a pipe does not give: write a file"
+_NO_PROC: Final = "/proc is not mounted here, and the gateway reads its copies of keys and certificates there: mount it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def read_edition(file: Path, checks: Checks, *, kept: SigningKey | None = None) 
     """
     if _is_pipe(file):
         raise ConfigError([Fault((), _PIPE, file=file)])
+    if not can_be_opened():
+        raise ConfigError([Fault((), _NO_PROC, file=file)])
     found = digests([file, *_sources(file)])  # of before it is read: a change that comes meanwhile is not missed
     read: list[Edition] = []
 

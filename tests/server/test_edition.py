@@ -8,6 +8,7 @@ from gateway.alipayplus.keyring import check_keys
 from gateway.alipayplus.keys import private_pem
 from gateway.config import Config, ConfigError, Fault, load
 from gateway.runtime import CHECKS
+from gateway.server import copies
 from gateway.server.edition import Edition, digests, read_edition, watched_files
 from gateway.simulator import Ports
 from gateway.simulator.configuration import render
@@ -52,6 +53,15 @@ def test_a_file_that_is_missing_is_watched_too(path: Path) -> None:
 def test_of_a_file_that_is_no_YAML_the_file_itself_and_its_sources_are_watched(path: Path) -> None:
     path.write_text("a: [${file:secrets/hash}")
     assert set(watched_files(path)) == {path, path.parent / "secrets" / "hash"}
+
+
+def test_without_proc_that_is_said_and_not_that_files_are_missing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "FOLDER", tmp_path / "none")
+    with pytest.raises(ConfigError) as raised:
+        read(path)
+    assert [str(fault) for fault in raised.value.faults] == [
+        f"{path}: /proc is not mounted here, and the gateway reads its copies of keys and certificates there: mount it"
+    ]
 
 
 def test_E5_a_pipe_is_refused_and_nobody_waits_for_it(path: Path) -> None:
