@@ -6,12 +6,15 @@ It stays locked as long as the process lives, so that a file that was left behin
 import errno
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 _MODE: Final = 0o644
 _LOOKED_AT: Final = 4096  # bytes; no process id is as long
+_LOOKS: Final = 100  # so often it is tried while somebody looks
+_LOOK: Final = 0.01  # seconds
 
 
 class CannotHold(Exception):
@@ -65,7 +68,7 @@ def _locked(file: Path) -> int:
     """Open and lock a pid file, and write our id into it. Raises OSError, BlockingIOError where another process holds it."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
         if _is_at(file, descriptor):
             _demand_no_other_content(descriptor)
             os.ftruncate(descriptor, 0)
@@ -76,6 +79,20 @@ def _locked(file: Path) -> int:
         raise
     os.close(descriptor)
     return _locked(file)  # the one before has just removed what was opened
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a pid file. Who looks at it with `running` has it for a moment, and is waited for.
+
+    Raises BlockingIOError where a process holds it.
+    """
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # which those who look have too, and none beside a holder
+        time.sleep(_LOOK)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _demand_no_other_content(descriptor: int) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -35,6 +36,20 @@ def test_a_second_holder_is_refused_and_changes_nothing(tmp_path: Path) -> None:
         PidFile(file)
     assert running(file) == os.getpid()
     held.release()
+
+
+def test_who_looks_whether_it_is_held_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
+    """`gateway stop` and `gateway reload` beside a start: they have it for a moment."""
+    file = tmp_path / "gateway.pid"
+    file.touch()
+    looking = file.open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    ends = Timer(0.05, looking.close)
+    ends.start()
+    held = PidFile(file)
+    assert running(file) == os.getpid()
+    held.release()
+    ends.join()
 
 
 def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
