@@ -62,7 +62,7 @@ class Background:
         self._start_at = inf
         self._hang_up()
         if self._process is not None:
-            with suppress(subprocess.TimeoutExpired):
+            with suppress(subprocess.TimeoutExpired, RuntimeError):  # where no thread can be had, nobody waits for its end
                 await asyncio.to_thread(self._process.wait, _PATIENCE)
 
     def _start(self) -> None:

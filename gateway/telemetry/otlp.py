@@ -61,13 +61,16 @@ class OtlpExporter:
             with suppress(RuntimeError):  # the loop did not wait for it
                 loop.call_soon_threadsafe(ended.set)
 
-        threading.Thread(target=end, name="tracing-end", daemon=True).start()
         try:
+            threading.Thread(target=end, name="tracing-end", daemon=True).start()
             async with asyncio.timeout(END_SECONDS):
                 await ended.wait()
         except TimeoutError:
             self._sender.shutdown()  # it stops waiting to try again
             self._log.warning("spans are lost: the collector does not take them in time")
+        except RuntimeError:  # at the limit of processes and threads
+            self._sender.shutdown()
+            self._log.warning("spans are lost: there is no thread that sends the last ones")
 
     def _readable(self, span: Span, trace_id: int, state: TraceState) -> ReadableSpan:
         parent = SpanContext(trace_id, int(span.parent_id, 16), span.kind == "server", _SAMPLED, state) if span.parent_id else None

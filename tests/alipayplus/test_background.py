@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -105,6 +106,19 @@ async def test_when_it_ends_by_itself_that_is_told_and_it_serves_no_more(ours: S
             await ended.wait()
         assert not process.serves()
         assert warnings == ["the process for signatures beside API requests has ended"]
+
+
+async def test_it_ends_also_where_no_thread_can_be_had_to_wait_for_that(ours: SigningKey) -> None:
+    class NoThreads(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> NoReturn:
+            raise RuntimeError("can't start new thread")
+
+    process = Background(ours, is_wanted=lambda: True, warn=print)
+    await until(process.serves)
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    await process.close()
+    assert process._process is not None
+    assert process._process.wait(PATIENCE) == -signal.SIGKILL
 
 
 async def test_what_the_system_does_not_let_it_take_is_raised(ours: SigningKey) -> None:

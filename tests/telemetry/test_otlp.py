@@ -1,5 +1,6 @@
 """The exporter: what it sends to a real receiver, and what it does when there is none."""
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import perf_counter
@@ -85,6 +86,21 @@ async def test_what_fails_for_a_while_is_sent_again(collector: Collector, monkey
     await collector.until(1)
     await exporter.close()
     assert collector.bodies[0] == collector.bodies[1]
+
+
+async def test_without_a_thread_for_the_end_spans_are_lost_and_the_worker_ends_as_it_should(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = structlog.testing.CapturingLogger()
+    exporter = OtlpExporter(collector.endpoint, log)
+    exporter.export(trace())
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    await exporter.close()
+    assert [call.args for call in log.calls] == [("spans are lost: there is no thread that sends the last ones",)]
 
 
 async def test_what_is_refused_is_said_once_and_gone(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
