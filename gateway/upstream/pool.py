@@ -11,13 +11,14 @@ from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer
 from gateway.upstream.endpoint import Endpoint
 from gateway.upstream.errors import Unreachable
+from gateway.upstream.wants import Wants
 
 MOMENT: Final = 1.0
 """Seconds. What is used at once comes and goes: to close what is not needed just now, and connect again, costs more than an exchange."""
 
 
 class Pool:
-    """Gives out connections, newest first, and takes them back. For one event loop.
+    """Gives out connections, newest first, and takes them back. For one event loop. Where none is kept, a few at a time are made (`Wants`).
 
     A connection that was `idle` seconds unused, or that is `age` seconds old, is not used again (so keep `idle` below the peer's own
     limit), nor is one to an address that the name does not have any more. `limit` is how many are kept unused for longer than a MOMENT
@@ -41,6 +42,7 @@ class Pool:
         self._keep = limit
         self._clock = clock
         self._dialer = Dialer(endpoint, clock=clock)
+        self._wants = Wants(self.release)
         self._idle: dict[Connection, float] = {}
         self._open: set[Connection] = set()
         self._closed = False
@@ -66,8 +68,9 @@ class Pool:
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """Return a connection for one exchange, to be given to `release` in any case; a new one if `fresh`. Raises Unreachable."""
-        connection = None if fresh else self.take()
-        return connection if connection is not None else await self._connect()
+        if fresh:
+            return await self._connect()
+        return self.take() or await self._wants.wait() or await self._connect()
 
     def take(self) -> Connection | None:
         """Return a kept connection that may be used, to be given to `release` in any case; None where there is none."""
@@ -98,8 +101,13 @@ class Pool:
         """Take a connection back: it is kept if another exchange may follow, else closed."""
         if not connection.reusable or self._keep == 0:  # nothing is reusable once all is closed
             connection.abort()
+            self._wants.give(None)
             return
-        self._idle[connection] = self._clock()
+        now = self._clock()
+        if self._wants.any and not self._is_worn(connection, now, now) and connection.is_still_reusable() and self._wants.give(connection):
+            connection.reused = True
+            return
+        self._idle[connection] = now
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(self._idle_limit, self._close_worn)
         if self._trim is None and self._surplus() > 0:
@@ -109,6 +117,7 @@ class Pool:
         """Close all connections, used ones too, and wait until they are gone."""
         self._closed = True
         self._dialer.close()
+        self._wants.end()
         for timer in (self._sweep, self._trim, self._renewal):
             if timer is not None:
                 timer.cancel()

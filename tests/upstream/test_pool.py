@@ -14,6 +14,7 @@ from gateway.upstream.addresses import Address
 from gateway.upstream.dial import Dialer
 from gateway.upstream.pool import MOMENT
 from gateway.upstream.tls import client_context
+from gateway.upstream.wants import AT_ONCE
 from tests.upstream.certificates import Authority, Pair
 from tests.upstream.peer import Call, Peer, StartPeer, until
 
@@ -75,6 +76,74 @@ async def test_a_kept_connection_is_used_again_the_newest_first(start_peer: Star
     assert pool.idle == 0
     pool.release(first)
     pool.release(second)
+
+
+async def many_want(pool: Pool) -> "list[asyncio.Task[Connection]]":
+    """Let as many want a connection as make one at once, and two more, who wait when this returns."""
+    tasks = [asyncio.create_task(pool.acquire()) for _ in range(AT_ONCE + 2)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_who_waits_gets_a_connection_that_comes_free(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    kept = await pool.acquire()
+    tasks = await many_want(pool)
+    pool.release(kept)
+    assert await tasks[AT_ONCE] is kept
+    assert (kept.reused, pool.idle) == (True, 0)
+    connections = [await task for task in tasks]
+    assert len(set(connections)) == pool.open == AT_ONCE + 2
+    assert [connection.reused for connection in connections] == [False] * AT_ONCE + [True, False]
+    for connection in connections:
+        pool.release(connection)
+
+
+async def test_who_waits_makes_one_when_another_has_ended(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all), limit=0)
+    ended = [await pool.acquire() for _ in range(3)]
+    tasks = await many_want(pool)
+    assert pool._wants.any
+    for connection in ended:
+        pool.release(connection)
+    assert not pool._wants.any, "nothing comes free where none is kept"
+    for task in tasks:
+        pool.release(await task)
+
+
+async def test_C4_who_waits_gets_none_that_is_too_old(start_peer: StartPeer, make_pool: MakePool) -> None:
+    clock = Clock()
+    pool = make_pool(await start_peer(answer_all), age=60, clock=clock)
+    old = await pool.acquire()
+    clock.now += 60
+    tasks = await many_want(pool)
+    pool.release(old)
+    connections = [await task for task in tasks]
+    assert old not in connections
+    for connection in connections:
+        pool.release(connection)
+
+
+async def test_who_waits_gets_none_on_which_something_has_come(start_peer: StartPeer, make_pool: MakePool) -> None:
+    peer = await start_peer(answer_all)
+    pool = make_pool(peer)
+    ended = await pool.acquire()
+    await until(lambda: bool(peer.calls))
+    tasks = await many_want(pool)
+    os.write(peer.calls[0].writer.get_extra_info("socket").fileno(), b"what nobody has asked for")  # the loop has not read it yet
+    pool.release(ended)
+    connections = [await task for task in tasks]
+    assert ended not in connections
+    for connection in connections:
+        pool.release(connection)
+
+
+async def test_who_waits_is_told_that_the_pool_is_closed(start_peer: StartPeer, make_pool: MakePool) -> None:
+    pool = make_pool(await start_peer(answer_all))
+    tasks = await many_want(pool)
+    await pool.close()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, Unreachable)
 
 
 async def test_C4_a_connection_is_not_used_after_its_idle_limit(start_peer: StartPeer, make_pool: MakePool) -> None:
