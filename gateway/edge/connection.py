@@ -165,7 +165,6 @@ class Connection(BaseProtocol):
         try:
             while await self._has_next():
                 request = self._queue.popleft()
-                self._edge.unbegun.discard(self)
                 self._make_room()
                 self._note_last()
                 if isinstance(request, Exception):
@@ -377,7 +376,6 @@ class Connection(BaseProtocol):
         for one in begun:
             self._queue.append(one if isinstance(one, Exception) else Request.of(*one, self))
         if is_first and self._waiter is not None:
-            self._edge.unbegun.add(self)
             self._edge.turns.begin(self._begin)
         if self._request is not None or len(self._queue) > 1:
             self._ahead += size

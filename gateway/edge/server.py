@@ -103,7 +103,6 @@ class EdgeServer:
         self.unknown_method = unknown_method
         self.turns = turns
         self.connections: set[Connection] = set()
-        self.unbegun: set[Connection] = set()  # those whose next request has come and has not begun
         self._put_off: list[Connection] = []
         self._unwritten: list[tuple[asyncio.Transport, Refusal]] = []
         self._held: deque[tuple[float, Connection]] = deque()  # clients that are not heard, by the loop's time when they are again
@@ -137,7 +136,7 @@ class EdgeServer:
 
     def may_wait(self) -> bool:
         """Whether one more request may wait to begin: a few may, since they are refused when they begin, and others if there is memory."""
-        return len(self.unbegun) + len(self._put_off) < AT_ONCE or self.has_memory()
+        return self.turns.waiting()[0] + len(self._put_off) < AT_ONCE or self.has_memory()
 
     def put_off(self, connection: Connection) -> None:
         """Let a connection go on soon, together with others."""
@@ -213,6 +212,5 @@ class EdgeServer:
     def closed(self, connection: Connection) -> None:
         """Count a connection that closes."""
         self.connections.discard(connection)
-        self.unbegun.discard(connection)
         self.metrics.connections.dec()
         self.on_closed(connection)

@@ -84,6 +84,7 @@ def _locked(file: Path) -> int:
 def _lock(descriptor: int) -> None:
     """Lock a pid file. Who looks at it with `running` has it for a moment, and is waited for.
 
+    By the clock: to wait in the kernel would be to wait for a gateway, too, that gets it first and keeps it.
     Raises BlockingIOError where a process holds it.
     """
     for _ in range(_LOOKS):

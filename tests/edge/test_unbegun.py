@@ -57,7 +57,7 @@ class Opened:
 
 async def edge_has_unbegun(edge: Edge, count: int) -> None:
     async with asyncio.timeout(10):
-        while len(edge.server.unbegun) != count:  # noqa: ASYNC110  it has no event
+        while edge.server.turns.waiting()[0] != count:  # noqa: ASYNC110  it has no event
             await asyncio.sleep(0)
 
 
@@ -134,7 +134,7 @@ async def test_few_requests_wait_to_begin_and_more_are_refused_without_memory_fo
         loop.next()
     for client in (*waiting, last):
         assert b" 200 " in await client.rest()
-    assert not edge.server.unbegun
+    assert edge.server.turns.waiting() == (0, 0.0)
 
 
 async def test_so_it_is_with_those_that_are_put_off_while_work_is_refused(start_edge: StartEdge) -> None:

@@ -85,18 +85,23 @@ async def many_want(pool: Pool) -> "list[asyncio.Task[Connection]]":
     return tasks
 
 
+async def given(pool: Pool, tasks: "list[asyncio.Task[Connection]]", freed: Connection) -> list[Connection]:
+    """Let a connection come free, and return those that all got who wanted one; they are released again."""
+    pool.release(freed)
+    connections = [await task for task in tasks]
+    for connection in connections:
+        pool.release(connection)
+    return connections
+
+
 async def test_who_waits_gets_a_connection_that_comes_free(start_peer: StartPeer, make_pool: MakePool) -> None:
     pool = make_pool(await start_peer(answer_all))
     kept = await pool.acquire()
     tasks = await many_want(pool)
-    pool.release(kept)
-    assert await tasks[AT_ONCE] is kept
-    assert (kept.reused, pool.idle) == (True, 0)
-    connections = [await task for task in tasks]
+    connections = await given(pool, tasks, kept)
+    assert connections[AT_ONCE] is kept
     assert len(set(connections)) == pool.open == AT_ONCE + 2
     assert [connection.reused for connection in connections] == [False] * AT_ONCE + [True, False]
-    for connection in connections:
-        pool.release(connection)
 
 
 async def test_who_waits_makes_one_when_another_has_ended(start_peer: StartPeer, make_pool: MakePool) -> None:
@@ -117,11 +122,7 @@ async def test_C4_who_waits_gets_none_that_is_too_old(start_peer: StartPeer, mak
     old = await pool.acquire()
     clock.now += 60
     tasks = await many_want(pool)
-    pool.release(old)
-    connections = [await task for task in tasks]
-    assert old not in connections
-    for connection in connections:
-        pool.release(connection)
+    assert old not in await given(pool, tasks, old)
 
 
 async def test_who_waits_gets_none_on_which_something_has_come(start_peer: StartPeer, make_pool: MakePool) -> None:
@@ -131,11 +132,7 @@ async def test_who_waits_gets_none_on_which_something_has_come(start_peer: Start
     await until(lambda: bool(peer.calls))
     tasks = await many_want(pool)
     os.write(peer.calls[0].writer.get_extra_info("socket").fileno(), b"what nobody has asked for")  # the loop has not read it yet
-    pool.release(ended)
-    connections = [await task for task in tasks]
-    assert ended not in connections
-    for connection in connections:
-        pool.release(connection)
+    assert ended not in await given(pool, tasks, ended)
 
 
 async def test_who_waits_is_told_that_the_pool_is_closed(start_peer: StartPeer, make_pool: MakePool) -> None:
