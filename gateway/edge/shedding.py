@@ -98,10 +98,10 @@ After a stall those that fell behind are to be answered, too: with less, clients
 
 
 class Loop(Protocol):
-    """What is needed of an event loop. `time` is when its present turn began, as uvloop tells it, on the monotonic clock."""
+    """What is needed of an event loop."""
 
-    def time(self) -> float:
-        """Return the loop's time in seconds."""
+    def call_soon(self, callback: Callable[[], object], /) -> object:
+        """Call back in the next turn."""
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> object:
         """Call back after so many seconds."""
@@ -168,7 +168,8 @@ class Shedder:
         self._unit = 0.0  # seconds that a unit takes
         self._spent_before_look = spent()
         self._allowance = 0.0  # seconds of work that there is time for; below zero, owed
-        self._turn = self._begun = 0.0  # when the loop's present turn began; seconds of work begun in it
+        self._turn = self._begun = 0.0  # when it was first asked in the loop's present turn; seconds of work begun in it
+        self._is_new_turn = True  # nobody has asked in it
         self._refusing_before_turn = self._refusing_before_look = 0.0
         self._full: dict[Work, tuple[float, float]] = {"sdk": (0.0, -1.0), "api": (0.0, -1.0)}  # when none had a place: turn, in hand
         self._passed: dict[Work, float] = dict.fromkeys(_COSTS, 0.0)  # units that may begin (`passes`) and have not yet
@@ -189,7 +190,7 @@ class Shedder:
         The place is kept until the next look. That of a call is kept until the one after that, since to refuse it later costs much; and so
         is that of a request whose connection `is_new`, which has to be opened first.
         """
-        if self._full[work] == (self._loop.time(), self._in_hand):
+        if not self._is_new_turn and self._full[work] == (self._turn, self._in_hand):
             return False  # for the others of this turn, too
         if not self._has_place(work):
             self._full[work] = self._turn, self._in_hand
@@ -290,14 +291,12 @@ class Shedder:
         It may if it is the first since the last look, or few are in hand. It may if the loop is in time (SHORT, REQUESTS), or not later
         than LATEST while there is an ALLOWANCE. For a kind of work that has had less than its share, the loop may be four times as late.
         """
-        turn = self._loop.time()
-        if turn != self._turn:
-            self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
-            self._turn, self._begun, self._refusing_before_turn = turn, 0.0, self._refusing
+        if self._is_new_turn:
+            self._begin_turn()
         waiting, waited = self._waiting()
         if self._in_hand + sum(self._passed.values()) + waiting < self._few[work] or not self._asked:
             return True
-        lasted = self._now() - turn - self._spent_refusing(self._refusing_before_turn)
+        lasted = self._now() - self._turn - self._spent_refusing(self._refusing_before_turn)
         late = max(self._late, lasted, waited) + self._begun  # the last look, or how long this turn has lasted and is going to
         limit = max(SHORT, CALLS * _COSTS["sdk"] * self._unit)
         if self._done[work] < _SHARE * sum(self._done.values()):
@@ -305,6 +304,15 @@ class Shedder:
         if work == "api":
             limit = REQUESTS * self._unit
         return late <= limit or (late <= LATEST[work] and self._allowance > 0)
+
+    def _begin_turn(self) -> None:
+        self._loop.call_soon(self._end_turn)
+        turn, self._is_new_turn = self._now(), False
+        self._allowance = max(-ALLOWANCE, min(self._allowance + turn - self._turn, ALLOWANCE))
+        self._turn, self._begun, self._refusing_before_turn = turn, 0.0, self._refusing
+
+    def _end_turn(self) -> None:
+        self._is_new_turn = True
 
     def _spent_refusing(self, before: float) -> float:
         """Return how many seconds have gone into refusals since there were so many units of them. They are no reason to refuse more."""

@@ -15,10 +15,7 @@ AT_ONCE: Final = 32
 
 
 class Loop(Protocol):
-    """What is needed of an event loop. `time` is when its present turn began, as uvloop tells it: turns within a millisecond are one."""
-
-    def time(self) -> float:
-        """Return the loop's time in seconds."""
+    """What is needed of an event loop."""
 
     def call_soon(self, callback: Callable[[], object], /) -> object:
         """Call back in the next turn."""
@@ -31,8 +28,7 @@ class Turns:
         self._loop = loop
         self._now = now
         self._waiting: deque[tuple[float, Callable[[float], None]]] = deque()
-        self._turn = 0.0
-        self._begun = 0  # in that turn
+        self._begun = 0  # in this turn; while it is not 0, the next one is waited for
 
     def waiting(self) -> tuple[int, float]:
         """Return how many requests wait, and for how many seconds the first of them has."""
@@ -40,21 +36,24 @@ class Turns:
 
     def begin(self, start: Callable[[float], None]) -> None:
         """Call `start`, at once or when it is its turn, with the seconds for which it has waited."""
-        turn = self._loop.time()
-        if turn != self._turn:
-            self._turn, self._begun = turn, 0
         if self._begun < AT_ONCE and not self._waiting:
-            self._begun += 1
+            self._count(1)
             start(0.0)
-            return
-        if not self._waiting:
-            self._loop.call_soon(self._begin_waiting)
-        self._waiting.append((self._now(), start))
+        else:
+            self._waiting.append((self._now(), start))
 
-    def _begin_waiting(self) -> None:
-        now = self._now()
-        for _ in range(min(AT_ONCE, len(self._waiting))):
+    def _count(self, begun: int) -> None:
+        if not self._begun:
+            self._loop.call_soon(self._next)
+        self._begun += begun
+
+    def _next(self) -> None:
+        """Have those begin for whom a turn of the loop has come."""
+        self._begun = 0
+        if not self._waiting:
+            return
+        now, begun = self._now(), min(AT_ONCE, len(self._waiting))
+        self._count(begun)
+        for _ in range(begun):
             since, start = self._waiting.popleft()
             start(now - since)
-        if self._waiting:
-            self._loop.call_soon(self._begin_waiting)

@@ -19,11 +19,11 @@ class Loop:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.turn = 1000.0
+        self.soon: list[Callable[[], object]] = []
         self.timer: tuple[float, Callable[[], object]] | None = None
 
-    def time(self) -> float:
-        return self.turn
+    def call_soon(self, callback: Callable[[], object], /) -> None:
+        self.soon.append(callback)
 
     def call_later(self, delay: float, callback: Callable[[], object], /) -> None:
         assert self.timer is None
@@ -32,8 +32,15 @@ class Loop:
     def look(self, late: float) -> None:
         assert self.timer is not None
         (due, callback), self.timer = self.timer, None
-        self.now = self.turn = due + late
+        self.now = due + late
+        self.turn()
         callback()
+
+    def turn(self) -> None:
+        """Begin a turn."""
+        callbacks, self.soon = self.soon, []
+        for callback in callbacks:
+            callback()
 
 
 class Rig:

@@ -117,7 +117,8 @@ def taken_in(rig: Rig, seconds: float, each_turn: int) -> int:
     """Let turns of a millisecond pass in which so many requests come; return how many are taken."""
     taken = 0
     for _ in range(round(seconds / 0.001)):
-        rig.loop.turn = rig.loop.now = rig.loop.now + 0.001
+        rig.loop.now += 0.001
+        rig.loop.turn()
         taken += [rig.refusal("api") for _ in range(each_turn)].count(None)
     return taken
 
@@ -201,7 +202,7 @@ def test_what_is_begun_keeps_the_loop_busy_and_in_time(rig: Rig, seconds: float)
         assert rig.loop.timer is not None
         due = rig.loop.timer[0]
         while rig.loop.now < due:
-            rig.loop.turn = rig.loop.now
+            rig.loop.turn()
             taken = [rig.refusal() for _ in range(10)].count(None)
             rig.done(taken)
             worked = (taken + (10 - taken) * REFUSAL) * seconds
@@ -316,7 +317,7 @@ def test_where_one_found_no_place_none_does_in_that_turn_until_one_in_hand_has_e
         rig.done(1)
         assert rig.shedder.passes("sdk")
     assert not rig.shedder.passes("api")
-    rig.loop.turn += 0.001
+    rig.loop.turn()
     monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
     assert rig.shedder.passes("api")
 

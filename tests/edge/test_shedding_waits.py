@@ -57,12 +57,13 @@ class Simulation:
 
     def _turn(self) -> None:
         loop = self.rig.loop
-        loop.turn = loop.now
+        began = loop.now
+        loop.turn()
         if loop.timer is not None and loop.timer[0] <= loop.now:
             late = loop.now - loop.timer[0]
             self.latest = max(self.latest, late)
             loop.look(late)
-        while self.events and self.events[0][0] <= loop.turn:
+        while self.events and self.events[0][0] <= began:
             heapq.heappop(self.events)[2]()
 
     def _come(self, work: Work) -> None:
