@@ -87,6 +87,13 @@ async def test_a_bug_of_the_gateway_reaches_listener_and_sdk(open_app: OpenApp, 
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>401 Authorization Required</html>"], ids=["empty", "a-page"])
+async def test_a_401_is_a_refused_login_whoever_answers_it(open_app: OpenApp, start_server: StartServer, body: bytes) -> None:
+    server, base = await start_server(http(401, body))
+    assert (await (await open_app(base)).call()).told == [("SESSION_REQUIRED", "F", "HTTP 401", None)]
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("answer", NOT_OURS.values(), ids=NOT_OURS.keys())
 async def test_what_is_no_answer_of_the_gateway_is_null_and_one_post(open_app: OpenApp, start_server: StartServer, answer: bytes) -> None:
     server, base = await start_server(answer)

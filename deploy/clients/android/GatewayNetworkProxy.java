@@ -259,7 +259,7 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         boolean isSuccess = answer.status == 200;
         if (json == null || !isOfTheGateway(json, isSuccess)) {
             String message = "HTTP " + answer.status;
-            // A JDK, unlike Android, keeps the body of a 401 to itself in streaming mode.
+            // Whoever answers 401 passed nothing on. A JDK, unlike Android, keeps its body to itself in streaming mode.
             throw answer.status == 401
                     ? new Failure("SESSION_REQUIRED", SURELY_NOT, message, answer.requestId)
                     : new Failure(NO_ANSWER, UNKNOWN, message, answer.requestId);

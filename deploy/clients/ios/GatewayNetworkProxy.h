@@ -40,10 +40,10 @@ extern NSString *const GatewayUnknown;
 @interface GatewayNetworkProxy : NSObject <IAPNetworkProxy>
 
 /**
- Learns of every failure before the SDK does: the resultCode of the gateway's answer, or GatewayNotSent or GatewayNoAnswer; whether
- the call may have been executed, GatewaySurelyNot or GatewayUnknown, which no code says for sure; a message for logs, not for the user,
- which is resultMessage of the answer, else an error's number or the HTTP status; and what finds the call in the gateway's log, nil without
- an answer.
+ Learns of every failure before the SDK does: the resultCode of the gateway's answer (for every 401 SESSION_REQUIRED), or GatewayNotSent or
+ GatewayNoAnswer; whether the call may have been executed, GatewaySurelyNot or GatewayUnknown, which no code says for sure; a message for
+ logs, not for the user, which is resultMessage of the answer, else an error's number or the HTTP status; and what finds the call in the
+ gateway's log, nil without an answer.
  */
 @property (copy, nullable) void (^onFailure)(NSString *code, NSString *status, NSString *message, NSString *_Nullable requestId);
 

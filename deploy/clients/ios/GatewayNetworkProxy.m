@@ -248,8 +248,11 @@ static BOOL WasNotSent(NSError *error) {
     }
     NSDictionary *json = Decode(status, data);
     if (!json) {
-        NSString *message = [NSString stringWithFormat:@"HTTP %ld", (long)status];
-        [self tellCode:GatewayNoAnswer status:GatewayUnknown message:message requestId:nil];
+        BOOL wasRefused = status == 401;
+        [self tellCode:wasRefused ? @"SESSION_REQUIRED" : GatewayNoAnswer
+                status:wasRefused ? GatewaySurelyNot : GatewayUnknown
+               message:[NSString stringWithFormat:@"HTTP %ld", (long)status]
+             requestId:nil];
         return nil;
     }
     IAPProxyResponseInfo *info = [IAPProxyResponseInfo new];
