@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.receiver import Receiver
 from gateway.edge.server import EdgeServer
-from gateway.server.proxy_protocol import V2_MAX, HeaderInvalid, parse
+from gateway.server.proxy_protocol import BROKEN, V2_MAX, HeaderInvalid, parse
 from gateway.server.secure import HANDSHAKE_TIMEOUT, secure
 
 
@@ -64,7 +64,7 @@ class Admission:
         try:
             return await client_behind(sock, first, self._timeout)
         except (HeaderInvalid, TimeoutError) as error:
-            self._refuse("proxy_protocol", "no PROXY header" if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
+            self._refuse("proxy_protocol", str(error) if isinstance(error, HeaderInvalid) else "no PROXY header in time", peer)
             raise ConnectionRefusedError from error
 
     async def _open(self, sock: socket.socket, make: Callable[[], Receiver], client: str) -> bool:
@@ -102,7 +102,7 @@ async def client_behind(sock: socket.socket, first: bytes, timeout: float) -> tu
         if not came and not data:
             raise ConnectionResetError
         if not came:
-            raise HeaderInvalid
+            raise HeaderInvalid(BROKEN)
         header = parse(data + came)
         sock.recv(len(came) if header is None else header.size - len(data))
         data += came

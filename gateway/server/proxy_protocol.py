@@ -14,6 +14,8 @@ V1_MAX: Final = 107
 """Bytes of a version 1 header, its end included (section 2.1)."""
 V2_MAX: Final = 4096
 """Bytes of a version 2 header that are taken, its optional fields included; senders keep far below."""
+BROKEN: Final = "a broken PROXY header"
+"""What begins as a header and does not go on as one, in the log."""
 
 _PORT: Final = "(?:0|[1-9][0-9]{0,4})"
 _LINE: Final = re.compile(rf"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) ({_PORT}) ({_PORT})\r\n")
@@ -29,7 +31,7 @@ _ADDRESSES: Final = {_UNSPECIFIED: 0, _INET: 12, _INET6: 36, _UNIX: 216}
 
 
 class HeaderInvalid(ValueError):
-    """What stands at the beginning of the connection is no PROXY header."""
+    """What stands at the beginning of the connection is no PROXY header, as the text says: none at all, or a broken one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +51,26 @@ def parse(data: bytes) -> Header | None:
         return _parse_v2(data)
     if V1.startswith(data[: len(V1)]):
         return _parse_v1(data)
-    raise HeaderInvalid
+    raise HeaderInvalid("no PROXY header")
 
 
 def _parse_v1(data: bytes) -> Header | None:
     end = data.find(b"\r\n", 0, V1_MAX)
     if end < 0:
         if len(data) >= V1_MAX:
-            raise HeaderInvalid
+            raise HeaderInvalid(BROKEN)
         return None
     line = data[: end + 2]
     if line.startswith((_UNKNOWN + b"\r", _UNKNOWN + b" ")):
         return Header(len(line), None)
     match = _LINE.fullmatch(line.decode("latin-1"))
     if match is None or max(int(match[4]), int(match[5])) > _PORT_MAX:
-        raise HeaderInvalid
+        raise HeaderInvalid(BROKEN)
     kind = IPv4Address if match[1] == "TCP4" else IPv6Address
     try:
         client, _ = kind(match[2]), kind(match[3])
     except ValueError:
-        raise HeaderInvalid from None
+        raise HeaderInvalid(BROKEN) from None
     return Header(len(line), _written(client))
 
 
@@ -78,10 +80,10 @@ def _parse_v2(data: bytes) -> Header | None:
     command, family, transport = data[12], data[13] >> 4, data[13] & 0x0F
     length = int.from_bytes(data[14:16])
     if command not in {_LOCAL, _PROXY} or _V2_FIXED + length > V2_MAX:
-        raise HeaderInvalid
+        raise HeaderInvalid(BROKEN)
     is_local = command == _LOCAL
     if not is_local and (family not in _ADDRESSES or length < _ADDRESSES[family] or (family != _UNSPECIFIED and transport != _STREAM)):
-        raise HeaderInvalid
+        raise HeaderInvalid(BROKEN)
     size = _V2_FIXED + length
     if len(data) < size:
         return None

@@ -91,19 +91,20 @@ async def test_a_failed_handshake_is_logged_under_the_client(start_rig: StartRig
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "why"),
     [
-        pytest.param(REQUEST, id="no-header"),
-        pytest.param(b"PROXY TCP4 192.0.2.7\r\n" + REQUEST, id="broken-v1"),
-        pytest.param(V2[:-1] + REQUEST, id="broken-v2"),
+        pytest.param(REQUEST, "no PROXY header", id="no-header"),
+        pytest.param(b"PROXY TCP4 192.0.2.7\r\n" + REQUEST, "a broken PROXY header", id="broken-v1"),
+        pytest.param(V2[:-1] + REQUEST, "no PROXY header", id="no-v2"),
+        pytest.param(V2 + b"\x31" + V2_HEADER[13:] + REQUEST, "a broken PROXY header", id="broken-v2"),
     ],
 )
-async def test_a_trusted_proxy_without_a_valid_header_is_refused(start_rig: StartRig, data: bytes) -> None:
+async def test_a_trusted_proxy_without_a_valid_header_is_refused(start_rig: StartRig, data: bytes, why: str) -> None:
     rig = await start_rig(proxies=HERE)
     client = await rig.connect()
     client.writer.write(data)
     assert await client.rest() == b""
-    await refused(rig, "no PROXY header")
+    await refused(rig, why)
     client.close()
 
 
@@ -133,7 +134,7 @@ async def test_a_connection_that_ends_in_its_header_is_refused(start_rig: StartR
     client.writer.write(V1_HEADER[:10])
     client.writer.write_eof()
     assert await client.rest() == b""
-    await refused(rig, "no PROXY header")
+    await refused(rig, "a broken PROXY header")
     client.close()
 
 
