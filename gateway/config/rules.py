@@ -180,7 +180,9 @@ def _url(text: str) -> str | None:
     if "#" in rest:
         return "a fragment (#...) cannot stand here"
     host, port = _split_authority(authority)
-    return None if is_host(host) and is_port(port) and port != "0" else "the host or port is not a valid one"
+    if not is_host(host):
+        return "a host is named without a dot at its end" if is_host(host.removesuffix(".")) else "not the name or the IP address of a host"
+    return None if is_port(port) and port != "0" else "the port is not a number from 1 to 65535"
 
 
 def _collector(text: str) -> str | None:
