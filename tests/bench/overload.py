@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from tests.bench.load import Load, Outcome
@@ -27,51 +28,73 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
-    """What a path carried at its peak (requests a second), how it was at 70 % of it, and a stub alone at that rate: the machine's part."""
+class Round:
+    """What a path carried at its peak (requests a second), how it was at 70 % of it and at twice, and a stub alone: the machine's part."""
 
     peak: float
     usual: Outcome
     alone: Outcome
+    twice: Outcome
 
+    @property
+    def goodput(self) -> float:
+        """The share of the peak that is done at twice the load."""
+        return self.twice.per_second / max(self.peak, 1.0)
 
-def usual(gateway: Gateway, path: Path, seconds: float) -> Usual:
-    """Find the peak of a path, then load it with 70 % of that for so many seconds."""
-    path.peak(gateway.port, seconds / 2)  # warms up
-    rate = (carried := path.peak(gateway.port, seconds).per_second) * USUAL
-    return Usual(carried, path.paced(rate)(gateway.port, seconds), path.alone(rate)(gateway.stub_port, seconds))
+    @property
+    def tail(self) -> float:
+        """What p99 is of p50 at 70 %."""
+        return self.usual.p99_of_seconds / max(self.usual.p50, 0.001)
+
+    @property
+    def growth(self) -> float:
+        """What p99 at twice the load is of p99 at 70 %."""
+        return self.twice.p99_of_seconds / max(self.usual.p99_of_seconds, 0.001)
 
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """What came of twice the peak, of clients that ask again as soon as they are refused, and the peak found again: machines drift."""
+    """What came of all rounds, and of clients that ask again as soon as they are refused."""
 
-    twice: Outcome
+    rounds: list[Round]
     insistent: Outcome
-    peak: float
 
 
-def overload(gateway: Gateway, path: Path, peak: float, seconds: float) -> Overload:
-    """Load a path with twice of its peak for so many seconds, then with clients that do not pause."""
-    twice = path.paced(peak * TIMES)(gateway.port, seconds)
-    insistent = path.paced(None)(gateway.port, seconds)
-    path.peak(gateway.port, seconds / 2)  # the overload is noticed to be over
-    return Overload(twice, insistent, path.peak(gateway.port, seconds).per_second)
+def overload(gateway: Gateway, path: Path, seconds: float, rounds: int) -> Overload:
+    """Load a path in each round, for so many seconds each, at its peak, with 70 % of that and with twice that.
+
+    The peak is found again in each, since machines drift. At last load it with clients that do not pause.
+    """
+    port, found = gateway.port, []
+    for _ in range(rounds):
+        path.peak(port, seconds / 2)  # warms up, and an overload is noticed to be over
+        peak = path.peak(port, seconds).per_second
+        usual, alone = path.paced(peak * USUAL)(port, seconds), path.alone(peak * USUAL)(gateway.stub_port, seconds)
+        found.append(Round(peak, usual, alone, path.paced(peak * TIMES)(port, seconds)))
+    return Overload(found, path.paced(None)(port, seconds))
 
 
-def report(name: str, path: Usual, beyond: Overload) -> str:
+def report(name: str, overload: Overload) -> str:
     """Return the lines of what was measured of the path of this name."""
-    peak, twice, insistent = (path.peak + beyond.peak) / 2, beyond.twice, beyond.insistent
-    found = f"{beyond.peak:.0f} requests/s when found again"
-    times = twice.p99_of_seconds / max(path.usual.p99_of_seconds, 0.001)
-    lines = [
-        f"{name}: peak {path.peak:.0f} requests/s; at {USUAL:.0%}: {_served(path.usual)}, errors: {path.usual.errors}",
-        f"    the stub alone: {_served(path.alone)}, errors: {path.alone.errors}",
-        f"    at {TIMES:.0%}: {_served(twice)}, {_refused(twice)}",
-        f"    goodput: {twice.per_second / peak:.0%} of the peak, {found}; p99 of a second: {times:.1f} times that at {USUAL:.0%}",
-        f"    as many clients asking again at once: {_served(insistent)}, {_refused(insistent)}",
+    lines: list[str] = []
+    for number, one in enumerate(overload.rounds, 1):
+        lines += [
+            f"{name}, round {number}: peak {one.peak:.0f} requests/s; at {USUAL:.0%}: {_served(one.usual)}, errors: {one.usual.errors}",
+            f"    the stub alone: {_served(one.alone)}, errors: {one.alone.errors}",
+            f"    at {TIMES:.0%}: {_served(one.twice)}, {_refused(one.twice)}",
+        ]
+    goodput = _over([one.goodput * 100 for one in overload.rounds], "0f", "%")
+    tail, growth = (_over(each, "1f") for each in ([one.tail for one in overload.rounds], [one.growth for one in overload.rounds]))
+    lines += [
+        f"    goodput: {goodput} of the peak; p99 of a second: at {USUAL:.0%} {tail} times p50, at {TIMES:.0%} {growth} times that",
+        f"    as many clients asking again at once: {_served(overload.insistent)}, {_refused(overload.insistent)}",
     ]
     return "\n".join(lines)
+
+
+def _over(figures: list[float], form: str, unit: str = "") -> str:
+    middle, least, most = (f"{figure:.{form}}{unit}" for figure in (median(figures), min(figures), max(figures)))
+    return f"{middle} ({least} to {most})"
 
 
 def _served(outcome: Outcome) -> str:

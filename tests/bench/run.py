@@ -104,8 +104,8 @@ class Bench:
             large = bounds.large_bodies(gateway, self.paced(None), load, len(body), self.seconds)
         return bounds.report(starts, large, beside)
 
-    def overload(self) -> str:
-        """Start everything, load each path as usual, then beyond what it can carry."""
+    def overload(self, rounds: int) -> str:
+        """Start everything, load each path as usual and beyond what it can carry, in so many rounds."""
         api = api_requests(_CROWD)
         kinds = {"API": (api, _CROWD), "API, with bodies": (api_requests(_CROWD, _BODY), _CROWD), "SDK": (requests(_MANY), _MANY)}
         with self._running(0) as (gateway, _):
@@ -116,8 +116,7 @@ class Bench:
                     paced=partial(self.paced, connections=clients, made=made, onset=overload.ONSET_SECONDS),
                     alone=partial(self.paced, connections=clients, made=api),
                 )
-                usual = overload.usual(gateway, path, self.seconds)
-                reports.append(overload.report(name, usual, overload.overload(gateway, path, usual.peak, self.seconds)))
+                reports.append(overload.report(name, overload.overload(gateway, path, self.seconds, rounds)))
             return "\n".join(reports)
 
     def paced(
@@ -227,7 +226,7 @@ _MEASUREMENTS: Final[dict[str, Callable[[Bench, argparse.Namespace], str]]] = {
     "idle": lambda bench, options: crowd.report(bench.idle(options.idle), []),
     "attackers": lambda bench, _: crowd.report(None, bench.attacked()),
     "bounds": lambda bench, _: bench.bounds(),
-    "overload": lambda bench, _: bench.overload(),
+    "overload": lambda bench, options: bench.overload(options.rounds),
     "soak": lambda bench, options: soak.report(bench.soak(options.minutes)),
     "telemetry": lambda bench, options: telemetry.report(telemetry.record(bench.cores, options.rounds, options.requests), bench.scrape()),
     "tracing": lambda bench, options: tracing.report(tracing.tracing(bench.cores, options.rounds, options.requests)),
@@ -240,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--idle", type=int, default=10_000, help="how many connections idle (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=10, help="how long the soak lasts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6, help="how long each load lasts (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="the figures are medians over so many rounds (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="the figures are medians over so many (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=32, help="connections of the load (default: %(default)s)")
     parser.add_argument("--memory", action="store_true", help="look at the memory over many requests, too")
     parser.add_argument("--requests", type=int, default=100_000, help="how many with --memory (default: %(default)s)")

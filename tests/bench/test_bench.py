@@ -78,14 +78,18 @@ def test_a_soak_is_measured() -> None:
 
 
 def test_an_overload_is_measured() -> None:
-    lines = bench("overload")[-15:]
+    lines = bench("overload", "--rounds=1")[-15:]
     served = r"[0-9]+ requests/s, p50 [0-9.]+ ms, p99 [0-9.]+ ms, [0-9.]+ ms in a second \(median\)"
+
+    def over(unit: str = "") -> str:
+        return rf"[0-9.]+{unit} \([0-9.]+{unit} to [0-9.]+{unit}\)"
+
     paths = {"API": lines[:5], "API, with bodies": lines[5:10], "SDK": lines[10:]}
     for name, (usual, alone, beyond, goodput, insistent) in paths.items():
-        assert re.match(rf"{name}: peak [0-9]+ requests/s; at 70%: {served}, errors: [0-9]+$", usual)
+        assert re.match(rf"{name}, round 1: peak [0-9]+ requests/s; at 70%: {served}, errors: [0-9]+$", usual)
         assert re.match(rf"    the stub alone: {served}, errors: 0$", alone)
         assert re.match(rf"    at 200%: {served}, refused: [0-9]+, p99 [0-9.]+ ms; other errors: 0$", beyond)
-        assert re.match(r"    goodput: [0-9]+% of the peak, .* p99 of a second: [0-9.]+ times that at 70%$", goodput)
+        assert re.match(rf"    goodput: {over('%')} of the peak; .* at 70% {over()} times p50, at 200% {over()} times that$", goodput)
         assert re.match(rf"    as many clients asking again at once: {served}, refused: [0-9]+, .* other errors: 0$", insistent)
 
 
