@@ -64,16 +64,22 @@ async def test_a_transport_that_could_send_while_the_loop_was_late_is_not() -> N
 
 
 async def test_A9_a_client_that_takes_its_answer_slowly_is_not_cut_off(start_edge: Any) -> None:
-    """The kernel, which holds megabytes of it, takes nothing more meanwhile."""
+    """The kernel, which holds megabytes of it, takes nothing more meanwhile. That of the client takes more whenever some of it is read.
+
+    With a larger buffer than that it would not: it waits until a sixteenth of it is free.
+    """
 
     async def large(_request: Any, exchange: Exchange) -> Answer:
         return Answer(200, b"x" * 20_000_000, exchange.request_id)
 
     edge = await start_edge(large)
-    edge.server.limits = edge.server.limits.__class__(2048, 5, 5, 0.5)
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+    edge.server.limits = edge.server.limits.__class__(2048, 5, 5, 1)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+    sock.connect(("127.0.0.1", edge.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
     writer.write(b"POST /alipayplus/v1/sdkProxy HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-    for _ in range(20):
+    for _ in range(25):
         await asyncio.wait_for(reader.readexactly(50_000), 10)
         await asyncio.sleep(0.1)
     assert not edge.lines.lines
