@@ -146,7 +146,8 @@ class _Side(asyncio.BufferedProtocol):
 
     def begin(self, came: bytes) -> None:
         """Take what came before, and read on."""
-        self.transport.set_write_buffer_limits(high=HOLD_NOTHING)
+        if not self.transport.is_closing():  # uvloop's raises once it is closed
+            self.transport.set_write_buffer_limits(high=HOLD_NOTHING)
         if came:
             self.take(came)
         if self.transport.is_closing():

@@ -51,7 +51,8 @@ class Upload:
 
     async def run(self, connection: Connection) -> None:
         """Send the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED, ClientLeft; of the upstream ConnectionLost, TimeoutError."""
-        connection.transport.set_write_buffer_limits(high=HOLD_NOTHING)  # what it has not taken holds up the client
+        if not connection.transport.is_closing():  # uvloop's raises once it is closed
+            connection.transport.set_write_buffer_limits(high=HOLD_NOTHING)  # what it has not taken holds up the client
         sent, timeout = 0, self._idle_timeout + _FIRST_EXTRA
         while data := await self._read(timeout):
             sent += len(data)

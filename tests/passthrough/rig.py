@@ -2,13 +2,17 @@
 
 import asyncio
 import re
+import socket
 import ssl
+import struct
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from gateway.config import (
@@ -42,11 +46,11 @@ from gateway.passthrough.tunnel import Tunnel
 from gateway.passthrough.ways import api_routes, api_ways
 from gateway.session import Check, Identity, RawHeaders, Work
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream import Cluster, Pool
+from gateway.upstream import Cluster, Connection, Pool
 from gateway.upstream.configured import api_cluster
 from gateway.upstream.watch import Watch, show_health
 from tests.lines import Lines
-from tests.upstream.peer import Call, Script
+from tests.upstream.peer import Call, Script, until
 
 SDK = "/alipayplus"
 LIMITS = Limits(header_size=Size(2048))
@@ -132,13 +136,22 @@ class Client:
         self.writer.transport.abort()
 
 
+class Log(structlog.testing.CapturingLogger):
+    """Keeps what is logged, and shows where a bug was raised."""
+
+    def exception(self, event: str, **more: str) -> None:
+        """Take an exception that nobody expected."""
+        traceback.print_exc()
+        self.__getattr__("exception")(event, **more)
+
+
 class Rig:
     """A running gateway."""
 
     def __init__(self, config: Config, *, trusted: Sequence[str] = ()) -> None:
         assert config.api is not None
         self.metrics, self.lines, self.sessions = Metrics(), Lines(), Sessions()
-        self.log = structlog.testing.CapturingLogger()
+        self.log = Log()
         self.tunnels: set[Tunnel] = set()
         self.turns = structlog.testing.CapturingLogger()
         self.in_hand: list[int] = [0]  # requests that the loop has something to do for, and how many there were before
@@ -268,3 +281,31 @@ async def reading_all(call: Call) -> None:
         await call.read(int(lengths[0]) if lengths else 0)
     call.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     await call.read_to_end()
+
+
+async def reset_when_asked(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, last: bytes = b"") -> Client:
+    """Give a client of a gateway whose kept connection to the upstream is reset, behind these bytes, just before it is next sent on.
+
+    It has had an upload: what cannot be written on it is known at once, so that it is closed before anything else is done for the request.
+    """
+    loop, send = asyncio.get_running_loop(), Connection.send
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        rig = await start_rig(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+        upstream, _ = await loop.sock_accept(listener)
+    assert (await loop.sock_recv(upstream, 1000)).endswith(b"\r\n\r\n")
+    client.send(b"abc")
+    assert await loop.sock_recv(upstream, 1000) == b"abc"
+    upstream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert b" 204 " in await client.head()
+    await until(lambda: rig.pools["wallet"].idle == 1)
+
+    def send_too_late(self: Connection, data: bytes) -> None:
+        upstream.send(last)
+        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        upstream.close()
+        send(self, data)
+
+    monkeypatch.setattr(Connection, "send", send_too_late)
+    return client

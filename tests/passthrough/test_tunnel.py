@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import Duration
 from gateway.upstream.pieces import PIECE, PIECES
-from tests.passthrough.rig import IMPATIENT, Client, Rig, StartRig
+from tests.passthrough.rig import IMPATIENT, Client, Rig, StartRig, reset_when_asked
 from tests.passthrough.test_frames import frame
 from tests.upstream.peer import Call, StartPeer, hold_up, until
 
@@ -209,6 +209,13 @@ async def test_D7_a_side_that_dies_ends_the_other(start_rig: StartRig, start_pee
                 assert await client.rest() == b""
         await ended.wait()
         await rig.ended()
+
+
+async def test_D7_an_upstream_that_is_gone_before_the_tunnel_begins_ends_it(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await reset_when_asked(start_rig, monkeypatch, SWITCH)
+    client.send(ASK)
+    assert b" 101 " in await client.head()
+    assert await client.rest() == b""
 
 
 async def test_D7_what_one_side_still_sends_reaches_a_side_that_sends_no_more(start_rig: StartRig, start_peer: StartPeer) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.edge.body import BodyTimeout
 from gateway.passthrough.forward import Forward
-from tests.passthrough.rig import IMPATIENT, StartRig, reading_all
+from tests.passthrough.rig import IMPATIENT, StartRig, reading_all, reset_when_asked
 from tests.upstream.peer import Call, StartPeer, until
 
 
@@ -59,6 +59,12 @@ async def test_an_upstreams_connection_is_kept_after_a_body_that_came_slowly(
         assert b" 204 " in await client.head()
         await until(lambda: rig.pools["wallet"].idle == 1)
     assert len(peer.calls) == 1
+
+
+async def test_an_upstream_that_is_gone_when_the_head_is_sent_is_502(start_rig: StartRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await reset_when_asked(start_rig, monkeypatch)
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+    assert b" 502 " in await client.head()
 
 
 # Expect: 100-continue.
