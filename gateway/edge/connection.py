@@ -457,7 +457,8 @@ class Connection(BaseProtocol):
     def end_writing(self) -> None:
         """Say that no more is written, where the transport can say that (RFC 9112 section 9.6): a client that still sends learns it."""
         if self.transport is not None and not self.transport.is_closing() and self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # it has just left
+                self.transport.write_eof()
 
     async def drain(self) -> None:
         """Wait until the client has taken what was written. Raises ConnectionError when it leaves meanwhile."""

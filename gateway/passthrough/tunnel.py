@@ -4,6 +4,7 @@ What one side cannot take holds up the other. Frames are only counted, so that a
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from gateway.edge.connection import Connection as ClientConnection
@@ -178,7 +179,8 @@ class _Side(asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # it has just left
+                self.transport.write_eof()
         else:
             self.transport.close()
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import re
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -481,3 +482,14 @@ async def test_only_idle_connections_are_closed_when_a_drain_has_waited_for_them
     assert await begun[0].read() == b""
     for _, writer in (fresh, kept, begun, busy, coming):
         writer.close()
+
+
+async def test_a_client_that_has_just_reset_its_connection_cannot_be_told_that_no_more_is_written(start_edge: Any) -> None:
+    edge = await start_edge()
+    client = socket.create_connection(("127.0.0.1", edge.port))
+    await until(lambda: edge.server.open == 1)
+    (connection,) = edge.server.connections
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    connection.end_writing()
+    await until(lambda: edge.server.open == 0)

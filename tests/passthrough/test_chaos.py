@@ -1,10 +1,13 @@
-"""Clients and upstreams that do anything at any time: whatever happens, nothing is left behind and nothing was a bug."""
+"""Clients and upstreams that do anything at any time: whatever happens, nothing is left behind, sent twice, or a bug."""
 
 import asyncio
 import gc
 import random
-from collections.abc import Awaitable, Callable
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ REQUESTS = (
     b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /a HTTP/1.0\r\nHost: a\r\n\r\n",
     b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
     b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"5000\r\n" + b"x" * 0x5000 + b"\r\n0\r\n\r\n",
     b"PUT /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
@@ -64,11 +68,11 @@ def upstream_of(choice: random.Random) -> Callable[[Call], Awaitable[None]]:
     return script
 
 
-async def client(rig: Rig, choice: random.Random) -> None:
+async def client(rig: Rig, choice: random.Random, numbers: Iterator[int]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     with suppress(ConnectionError, TimeoutError, RuntimeError):  # RuntimeError: uvloop's word for a connection that has ended
         for _ in range(choice.randint(1, 3)):
-            request = choice.choice(REQUESTS)
+            request = choice.choice(REQUESTS).replace(b"/a ", b"/a?%d " % next(numbers))
             cut = choice.randrange(len(request)) if choice.random() < 0.25 else len(request)
             writer.write(request[: cut // 2])
             await asyncio.sleep(choice.choice((0, 0.001, 0.01)))
@@ -87,13 +91,13 @@ def open_files() -> int:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_nothing_is_left_behind(start_rig: StartRig, start_peer: StartPeer, seed: int) -> None:
-    choice = random.Random(seed)
+    choice, numbers = random.Random(seed), count()
     peer = await start_peer(upstream_of(choice))
     times = {"response_timeout": Duration(0.2), "idle_timeout": Duration(0.2)}
     rig = await start_rig(peer.url, settings=times)
     tasks, files = len(asyncio.all_tasks()), open_files()
     for _ in range(4):
-        await asyncio.gather(*(client(rig, choice) for _ in range(50)))
+        await asyncio.gather(*(client(rig, choice, numbers) for _ in range(50)))
     await until(lambda: not rig.edge.connections and not rig.front.in_flight and not rig.tunnels)
     assert rig.log.calls == []
     assert rig.count("gateway_connections") == 0
@@ -106,3 +110,5 @@ async def test_nothing_is_left_behind(start_rig: StartRig, start_peer: StartPeer
     gc.collect()
     await until(lambda: open_files() <= files)
     assert all(line["status"] != 500 for line in rig.lines.lines)
+    posted = Counter(number for call in peer.calls for number in re.findall(rb"POST /a\?(\d+) ", call.received))
+    assert max(posted.values()) == 1, "what is not idempotent is not sent twice"

@@ -1,9 +1,9 @@
-"""A whole gateway in the test's own process, in front of the simulator, on port 0."""
+"""A whole gateway in the test's own process, on the loop of production, in front of the simulator, on port 0."""
 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 
 from gateway.config import load
 from gateway.edge.front import Front
@@ -27,6 +28,10 @@ PATH = "/alipayplus/v1/sdkProxy"
 LOGIN = {"Authorization": "Bearer demo-token-anna"}
 JSON = {"Content-Type": "application/json"}
 BODY = b'{"scene":"PROXY_SCENE_PAY","proxyRequestHeader":"{\\"a\\":1}","proxyRequestData":"x=%5B&y=\\u2028"}'
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @dataclass

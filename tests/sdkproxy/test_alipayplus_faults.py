@@ -14,7 +14,7 @@ import pytest
 from gateway.simulator import Behaviour
 from gateway.simulator.answers import sample
 from gateway.simulator.configuration import Ports
-from gateway.upstream import Lease
+from gateway.upstream import Connection, Lease
 from tests.ports import free_port
 
 CONFIGURATION_FAULTS = [
@@ -256,18 +256,20 @@ async def test_C4_a_kept_connection_that_was_closed_is_not_noticed_by_the_app(ga
     assert gateway.sim.alipayplus.count == 5
 
 
-def end_before_the_signature(gateway: Any, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
-    """Have the connections that are kept, or those that are new, end between their choice and the signature."""
-    hosts = gateway.parts.clusters[0]
+def end_before_the_signature(gateway: Any, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> list[Connection]:
+    """Have the connections that are kept, or those that are new, end between their choice and the signature; give those that have."""
+    hosts, ended = gateway.parts.clusters[0], list[Connection]()
     acquire = hosts.acquire
 
     async def acquire_what_ends(**options: Any) -> Lease:
         lease: Lease = await acquire(**options)
         if lease.connection.reused == kept:
             lease.connection.abort()
+            ended.append(lease.connection)
         return lease
 
     monkeypatch.setattr(hosts, "acquire", acquire_what_ends)
+    return ended
 
 
 async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_not_noticed_by_the_app(
@@ -283,9 +285,9 @@ async def test_C4_a_kept_connection_that_ends_before_the_signature_is_made_is_no
 async def test_C1_a_new_connection_that_ends_before_the_signature_is_made_is_not_made_again(
     gateway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end_before_the_signature(gateway, monkeypatch, kept=False)
+    ended = end_before_the_signature(gateway, monkeypatch, kept=False)
     await unreachable(gateway, "connection closed before the request: closed by this side")
-    assert gateway.sim.alipayplus.connections == 1
+    assert len(ended) == 1
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "endless"])
