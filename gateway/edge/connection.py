@@ -270,7 +270,7 @@ class Connection(BaseProtocol):
 
     def _head_too_slow(self) -> None:
         self._incoming.is_over = True
-        self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout"))
+        self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout", lasted=self._edge.limits.header_timeout))
         self._wake()
 
     # What the transport calls.

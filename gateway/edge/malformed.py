@@ -17,12 +17,16 @@ _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) (/[!-~]
 
 
 class HeadRefused(Exception):
-    """A request head was refused before the parser had it whole. `reason` is a value of gateway_rejected_total."""
+    """A request head was refused before the parser had it whole. `reason` is a value of gateway_rejected_total.
 
-    def __init__(self, code: str, reason: str) -> None:
+    It had been coming for so many seconds as `lasted` says, if that is known.
+    """
+
+    def __init__(self, code: str, reason: str, *, lasted: float = 0.0) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.lasted = lasted
 
 
 class MethodUnknown(Exception):
@@ -41,10 +45,11 @@ def named_method(data: bytes) -> MethodUnknown | None:
 
 
 def failure_of(error: Exception, exchange: Exchange, unknown_method: UnknownMethod) -> tuple[GatewayError, str]:
-    """Return the failure that is answered, and its reason as gateway_rejected_total has it."""
+    """Return the failure that is answered, and its reason as gateway_rejected_total has it; take to the record what is known of it."""
     if isinstance(error, MethodUnknown):
         return unknown_method(error.method, error.target, exchange), "bad_request"
     if isinstance(error, HeadRefused):
+        exchange.started -= error.lasted
         return GatewayError(error.code, error.reason), error.reason
     if "Too many headers" in str(error):
         return GatewayError("HEADERS_TOO_LARGE", "headers_too_large"), "headers_too_large"

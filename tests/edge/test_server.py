@@ -166,6 +166,7 @@ async def test_A7_a_dripping_head_is_closed_at_its_deadline(start_edge: Any, idl
     status, headers, body = failure(await edge.raw(b"POST / HTTP/1.1\r\nHost"))
     assert (status, headers["connection"], body["resultCode"]) == (408, "close", "REQUEST_TIMEOUT")
     assert edge.count("gateway_rejected_total", reason="header_timeout") == 1
+    assert edge.lines.lines[0]["duration"] >= 0.2, "since it began"
 
 
 async def test_A7_a_connection_that_never_speaks_is_closed_without_an_answer(start_edge: Any) -> None:
