@@ -16,6 +16,7 @@ from gateway.admin.server import Health, admin_app
 from gateway.admin.site import Site
 from gateway.admin.status import ReloadShown, ServiceStatus
 from gateway.config import Duration
+from gateway.edge.memory import MemoryWatch
 from gateway.server.certificates import expiries
 from gateway.server.children import Child, Children
 from gateway.server.edition import Checks, Edition
@@ -44,16 +45,29 @@ CLOSED_WITHIN: Final = 2.0
 CUT_WITHIN: Final = 0.5
 """Seconds for workers to log what they cut, after the second signal."""
 
+WORKER_SIZE: Final = 40 << 20
+"""Bytes of memory that a worker takes before it has anything in hand."""
+
 
 class Supervisor:
-    """Serves an edition and those that reloads bring after it."""
+    """Serves an edition and those that reloads bring after it. `memory` tells whether there is room for the workers of a reload."""
 
-    def __init__(self, edition: Edition, checks: Checks, children: Children, *, metrics: ServiceMetrics, logs: Logs) -> None:
+    def __init__(
+        self,
+        edition: Edition,
+        checks: Checks,
+        children: Children,
+        *,
+        metrics: ServiceMetrics,
+        logs: Logs,
+        memory: MemoryWatch | None = None,
+    ) -> None:
         self._edition = edition
         self._checks = checks
         self._children = children
         self._metrics = metrics
         self._logs = logs
+        self._memory = memory or MemoryWatch()
         self._log_settings = edition.config.telemetry.log
         self._own_logs: Logs | None = None  # since the settings have changed
         self._signals = Signals()
@@ -153,10 +167,18 @@ class Supervisor:
     # What a reload does.
 
     def _begin_reload(self) -> None:
-        """Start a worker at once: it loads while the configuration is read."""
+        """Start a worker at once, if there is room for all: it loads while the configuration is read."""
         self._notifier.reloading()
-        with suppress(OSError):
+        with suppress(OSError, NotReady):
+            self._require_memory(len(self._place.listeners.slots))
             self._spare = self._children.start()
+
+    def _require_memory(self, workers: int) -> None:
+        """Raise NotReady where there is none for so many more workers: the kernel would kill one that serves, if not all."""
+        size = workers * WORKER_SIZE
+        if not self._memory.fits(size):
+            room = f"for {size >> 20} MiB of new workers beside the former ones, below 90 % of the memory limit"
+            raise NotReady(f"there is no room {room}: raise it, reload later, or restart the gateway")
 
     def _end_reload(self) -> None:
         spare, self._spare = self._spare, None
@@ -172,6 +194,7 @@ class Supervisor:
         place = Place.open(edition.config, self._inherited, self._place)
         generation = self._begin(edition)
         try:
+            self._require_memory(len(place.listeners.slots) - (self._spare is not None))
             spare, self._spare = self._spare, None
             await generation.start(place.listeners, self._tasks, spare=spare)
             place.listeners.set_mode(int(edition.config.server.unix_mode, 8))

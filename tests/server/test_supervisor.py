@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.edge.memory import LIMITS_PERIOD, MemoryWatch
 from gateway.server.children import SUPERVISORS_SIGNALS, Child, Children
 from gateway.server.edition import read_edition
 from gateway.server.place import Place
@@ -19,6 +20,7 @@ from gateway.simulator import Ports
 from gateway.simulator.configuration import render
 from gateway.simulator.keys import Keys
 from gateway.telemetry.metrics import ServiceMetrics
+from tests.edge.test_memory import Cgroup, Clock
 from tests.server.test_generation import HANGS, READY
 
 
@@ -114,6 +116,25 @@ async def test_E3_a_generation_that_does_not_get_ready_ends_and_the_former_one_s
     assert "the configuration could not be reloaded; the former one stays in use" in log.events
     assert [generation.number for generation in supervisor._generations] == [1]
     assert supervisor._current is supervisor._generations[0]
+    supervisor._signals.stop.set()
+    assert await asyncio.wait_for(running, 30) == 0
+
+
+async def test_a_reload_for_whose_workers_there_is_no_memory_fails_before_any_is_started(path: Path, tmp_path: Path) -> None:
+    edition, children, log = read_edition(path, ()), Children((sys.executable, "-c", READY)), Log()
+    cgroup = Cgroup(tmp_path / "root", 2, str(200 << 20))
+    cgroup.use(141 << 20)  # 39 MiB below 90 % of the limit
+    memory = MemoryWatch(cgroup.root, now=(clock := Clock()))
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log, memory=memory)  # type: ignore[arg-type]
+    supervisor._signals.reload.set()
+    running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
+    assert await asyncio.wait_for(log.failed.get(), 30) == 2
+    assert not log.started.is_set()
+    assert len(list(children)) == 1
+    cgroup.use(139 << 20)
+    clock.time += LIMITS_PERIOD
+    supervisor._signals.reload.set()
+    assert await asyncio.wait_for(log.ended.get(), 30) == 1
     supervisor._signals.stop.set()
     assert await asyncio.wait_for(running, 30) == 0
 
