@@ -399,6 +399,15 @@ class Connection(BaseProtocol):
             self._edge.hold(self, refusal.held)
         return True
 
+    def turns_away(self) -> bool:
+        """Tell whether there is no memory for what comes, which begins a request. Then the client has been answered, and is to go."""
+        if not self._awaits_request() or self._come or self._edge.has_memory():
+            return False
+        if not self._ends:
+            self._ends = True
+            self._answer_refused(HeadRefused("OVERLOADED", "overload"))
+        return True
+
     def ask_for_body(self) -> None:
         """Have the client, which waits for that, send the body of the request in hand (RFC 9110, 10.1.1)."""
         if self.transport is not None:

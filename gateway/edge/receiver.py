@@ -7,6 +7,7 @@ whose upstream is slow (faults D4).
 import asyncio
 from typing import Final
 
+from gateway.edge.connection import Connection
 from gateway.upstream.pieces import PIECE, PIECES, READ
 
 # Read into and copied out of within one call of the event loop, so one is enough for all connections of a process.
@@ -15,12 +16,16 @@ _LITTLE: Final = _ROOM[:PIECE]
 
 
 class Receiver(asyncio.BufferedProtocol):
-    """Passes on what the transport says to an ordinary protocol."""
+    """Passes on what the transport says to a connection."""
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
+    def __init__(self, protocol: Connection) -> None:
         self._protocol = protocol
+
+    def turns_away(self) -> bool:
+        """Tell whether what comes is not to be taken, and the connection to be closed, as the connection says."""
+        return self._protocol.turns_away()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Give the loop the room to receive into."""
@@ -40,9 +45,9 @@ class Receiver(asyncio.BufferedProtocol):
         """Pass on the end of the connection."""
         self._protocol.connection_lost(exc)
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """Pass on that the peer sends no more."""
-        return self._protocol.eof_received()
+        self._protocol.eof_received()
 
     def pause_writing(self) -> None:
         """Pass on that the peer is slow."""

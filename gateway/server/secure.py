@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from gateway.edge.receiver import Receiver
 from gateway.edge.tls import HandshakeFailed
 from gateway.upstream.deadline import Deadline
 from gateway.upstream.wire import Early, Wire, feed
@@ -23,7 +24,7 @@ SHUTDOWN_TIMEOUT: Final = 5.0
 _NEVER: Final = 1 << 30  # bytes, and seconds
 
 
-async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[], asyncio.BufferedProtocol], *, timeout: float) -> None:
+async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[], Receiver], *, timeout: float) -> None:
     """Do the handshake on a connected, non-blocking socket, and give the connection to the protocol that `make` returns.
 
     The socket is the loop's from now on. Raises ssl.SSLError when the handshake fails, TimeoutError when it takes more than `timeout`
@@ -38,6 +39,7 @@ async def secure(sock: socket.socket, context: ssl.SSLContext, make: Callable[[]
         raw.abort()
         raise
     protocol = make()
+    wire.turns_away = protocol.turns_away
     secured = TlsTransport(inner, raw, wire)
     secured.set_protocol(protocol)
     protocol.connection_made(secured)

@@ -25,7 +25,8 @@ class Early(asyncio.Protocol):
 class Wire(asyncio.BufferedProtocol):
     """Passes on what the socket's transport says to the loop's TLS protocol, and tells `application` too when the socket is full.
 
-    `on_lost` is told of the end of the connection before TLS is.
+    `on_lost` is told of the end of the connection before TLS is. Where `turns_away` says so while memory is short, what has come is thrown
+    away and the connection closed: TLS would hold up to 32 KiB before a byte of it can be read.
     """
 
     def __init__(self, raw: asyncio.Transport, on_lost: Callable[[Exception | None], None] = lambda _error: None) -> None:
@@ -35,6 +36,7 @@ class Wire(asyncio.BufferedProtocol):
         self._is_full = False
         self._has_told = False
         self.application: asyncio.BaseProtocol | None = None
+        self.turns_away = _takes_all
 
     def begin(self, first: bytearray) -> None:
         """Take the place of the TLS protocol, once it is that of the transport, and give it what came before.
@@ -56,7 +58,10 @@ class Wire(asyncio.BufferedProtocol):
         """Pass on what has come."""
         if nbytes >= PIECE:
             PIECES.count(nbytes)
-        self._tls.buffer_updated(nbytes)
+        if PIECES.are_small and self.turns_away():
+            self.raw.close()
+        else:
+            self._tls.buffer_updated(nbytes)
 
     def eof_received(self) -> bool | None:
         """Pass on that the peer sends no more."""
@@ -67,6 +72,7 @@ class Wire(asyncio.BufferedProtocol):
         self._on_lost(exc)
         self._tls.connection_lost(exc)
         self.application = None
+        self.turns_away = _takes_all
 
     def pause_writing(self) -> None:
         """Pass on that the socket is full."""
@@ -83,6 +89,10 @@ class Wire(asyncio.BufferedProtocol):
         if self.application is not None and self._has_told and not self._is_full:
             self._has_told = False
             self.application.resume_writing()
+
+
+def _takes_all() -> bool:
+    return False
 
 
 def feed(protocol: asyncio.BufferedProtocol, data: bytearray) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.config import Server, ServerTls
+from gateway.edge.answer import Answer
+from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
 from gateway.edge.tls import server_context
 from gateway.server.acceptor import TAKES, TAKES_TLS, acceptor
-from tests.server.rig import REFUSAL, REQUEST, StartRig
+from gateway.upstream.pieces import PIECES
+from tests.server.rig import PATH, REFUSAL, REQUEST, StartRig, tell
 from tests.upstream.certificates import Authority, Pair
 
 
@@ -44,6 +48,36 @@ async def test_F3_without_memory_for_them_clients_with_tls_get_an_alert(
     with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
         await rig.connect(tls=ssl.create_default_context(cafile=authority.ca))
     assert rig.rejected("overload") == 1
+
+
+async def test_F3_without_memory_what_begins_a_request_over_tls_is_not_even_decrypted(
+    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, server_pair: Pair, authority: Authority
+) -> None:
+    tls = server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key))
+    begun = asyncio.Event()
+
+    async def handle(request: Request, exchange: Exchange) -> Answer:
+        begun.set()
+        return await tell(request, exchange)
+
+    rig = await start_rig(tls=tls, handler=handle)
+    client, other = [await rig.connect(tls=ssl.create_default_context(cafile=authority.ca)) for _ in range(2)]
+    client.writer.write(f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc".encode())
+    await begun.wait()
+    monkeypatch.setattr(rig.edge, "has_memory", lambda: False)
+    assert (await other.ask())["length"] == 0, "little is held as long as pieces are not small"
+    monkeypatch.setattr(PIECES, "are_small", True)
+    client.writer.write(b"def")
+    assert (await client.answer())["length"] == 6, "what has begun is finished"
+    for number, each in enumerate((client, other), 1):
+        each.writer.write(REQUEST)
+        answer = await each.rest()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"OVERLOADED"' in answer
+        assert rig.rejected("overload") == number
+        each.close()
+    await rig.until(lambda: rig.acceptor.open == 0)
+    assert [line["status"] for line in rig.lines.lines] == [200, 200, 503, 503]
 
 
 @pytest.mark.parametrize("has_tls", [False, True])

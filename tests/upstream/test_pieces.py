@@ -72,11 +72,14 @@ async def test_clients_are_read_in_small_pieces(memory: Callable[[bool], None], 
         def data_received(self, data: bytes) -> None:
             came.append(len(data))
 
+    def receiver() -> Receiver:
+        return Receiver(Protocol())  # type: ignore[arg-type]
+
     async def send(*, is_short: bool) -> int:
         memory(is_short)
         came.clear()
         counted.clear()
-        server = await asyncio.get_running_loop().create_server(lambda: Receiver(Protocol()), "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(receiver, "127.0.0.1", 0)
         async with server:
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(BODY)
