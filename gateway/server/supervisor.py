@@ -246,7 +246,8 @@ class Supervisor:
 
     async def _stop(self) -> int:
         self._health.draining = True
-        grace = self._edition.config.server.accept_grace if self._signals.has_grace else Duration(0)
+        has_grace = self._signals.has_grace and self._health.started  # else no balancer sends anything here yet
+        grace = self._edition.config.server.accept_grace if has_grace else Duration(0)
         self.log().info("stopping", accept_grace=str(grace))
         self._notifier.stopping(f"stopping; accepting for {grace} more")
         await first(self._signals.end.wait(), timeout=grace)

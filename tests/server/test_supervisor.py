@@ -25,22 +25,24 @@ from tests.server.test_generation import HANGS, READY
 
 
 class Log:
-    """Takes what is logged. `started` is set when a worker of the second generation has been.
+    """Takes what is logged. `began` is set when a worker of the first generation has been started, `started` when one of the second has.
 
     `ended` has the former generations that have, `failed` those of failed reloads.
     """
 
     def __init__(self) -> None:
         self.log = structlog.wrap_logger(None, processors=[self._note])
-        self.started = asyncio.Event()
+        self.began, self.started, self.draining = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.ended: asyncio.Queue[int] = asyncio.Queue()
         self.failed: asyncio.Queue[int] = asyncio.Queue()
         self.events: list[str] = []
 
     def _note(self, _logger: object, _method: str, event: Any) -> Any:
         self.events.append(event["event"])
-        if event["event"] == "a worker is started" and event["generation"] == 2:
-            self.started.set()
+        if event["event"] == "a worker is started":
+            (self.began if event["generation"] == 1 else self.started).set()
+        if event["event"] == "draining":
+            self.draining.set()
         if event["event"] == "a former generation has ended":
             self.ended.put_nowait(event["generation"])
         if event["event"] == "the generation of a failed reload has ended":
@@ -61,9 +63,9 @@ class FirstServes(Children):
         return super().start(openssl)
 
 
-def write(path: Path, level: str = "info") -> None:
+def write(path: Path, level: str = "info", *, grace: str = "0s") -> None:
     path.write_text(
-        render(Ports(0, 0), {"server": {"accept_grace": "0s"}, "alipayplus": {"tls": None}, "telemetry": {"log": {"level": level}}})
+        render(Ports(0, 0), {"server": {"accept_grace": grace}, "alipayplus": {"tls": None}, "telemetry": {"log": {"level": level}}})
     )
 
 
@@ -198,3 +200,16 @@ async def test_F1_no_signal_changes_the_exit_code_of_one_that_has_ended(path: Pa
     for number in SUPERVISORS_SIGNALS:
         assert signal.getsignal(number) is signal.SIG_IGN, "else it would end the process in its own way"
         os.kill(os.getpid(), number)
+
+
+async def test_F1_one_that_is_stopped_before_it_serves_waits_for_no_balancer(path: Path) -> None:
+    write(path, grace="1h")
+    edition, log = read_edition(path, ()), Log()
+    children = Children((sys.executable, "-c", HANGS))
+    supervisor = Supervisor(edition, (), children, metrics=ServiceMetrics(), logs=log)  # type: ignore[arg-type]
+    running = asyncio.create_task(supervisor.run(Place.open(edition.config, {}), {}, spare=children.start()))
+    await asyncio.wait_for(log.began.wait(), 30)
+    supervisor._signals.stop.set()
+    await asyncio.wait_for(log.draining.wait(), 5)
+    children.kill()
+    await asyncio.wait_for(running, 30)
