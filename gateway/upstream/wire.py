@@ -6,9 +6,11 @@ connection ends, and so does as much that TLS has copied and not decrypted yet. 
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from gateway.upstream.pieces import PIECE, PIECES, READ
+
+_SHORT: Final = 64  # bytes, of TLS: its end, or the whole of a very small request
 
 
 class Early(asyncio.Protocol):
@@ -58,7 +60,7 @@ class Wire(asyncio.BufferedProtocol):
         """Pass on what has come."""
         if nbytes >= PIECE:
             PIECES.count(nbytes)
-        if PIECES.are_small and self.turns_away():
+        if nbytes > _SHORT and PIECES.are_small and self.turns_away():
             self.raw.close()
         else:
             self._tls.buffer_updated(nbytes)
