@@ -400,10 +400,13 @@ class Connection(BaseProtocol):
         return True
 
     def turns_away(self) -> bool:
-        """Tell whether there is no memory for what comes, which begins a request. Then the client has been answered, and is to go."""
+        """Tell whether there is no memory for what comes: it begins a request, or belongs to one that was refused.
+
+        Then the client has been answered, and is to go.
+        """
         if not self._awaits_request() or self._come or self._edge.has_memory():
             return False
-        if not self._ends:
+        if not (self._ends or self._missing):
             self._ends = True
             self._answer_refused(HeadRefused("OVERLOADED", "overload"))
         return True

@@ -84,6 +84,23 @@ async def test_F3_without_memory_what_begins_a_request_over_tls_is_not_even_decr
     assert [line["status"] for line in rig.lines.lines] == [200, 200, 200, 503, 503]
 
 
+async def test_F3_without_memory_a_request_that_was_refused_is_not_answered_again_when_its_body_comes(
+    start_rig: StartRig, monkeypatch: pytest.MonkeyPatch, server_pair: Pair, authority: Authority
+) -> None:
+    rig = await start_rig(tls=server_context(ServerTls(certificate=server_pair.certificate, private_key=server_pair.private_key)))
+    client = await rig.connect(tls=ssl.create_default_context(cafile=authority.ca))
+    await client.ask()
+    (connection,) = rig.edge.connections
+    connection._missing = 100
+    monkeypatch.setattr(rig.edge, "has_memory", lambda: False)
+    monkeypatch.setattr(PIECES, "are_small", True)
+    client.writer.write(b"x" * 100)
+    assert await client.rest() == b""
+    assert rig.rejected("overload") == 0
+    assert [line["status"] for line in rig.lines.lines] == [200]
+    client.close()
+
+
 @pytest.mark.parametrize("has_tls", [False, True])
 async def test_a_worker_asks_its_memory_before_it_takes_a_connection(
     start_rig: StartRig, server_pair: Pair, authority: Authority, *, has_tls: bool
