@@ -97,10 +97,11 @@ class Driver:
             future = self._waiting.pop(answer["id"], None)
             if future is None:
                 self.surplus.append(answer)
-            else:
+            elif future.set_running_or_notify_cancel():  # else the test has given up on it
                 future.set_result(answer)
         for future in self._waiting.values():
-            future.set_exception(EOFError(self._log.read_text()))
+            if future.set_running_or_notify_cancel():
+                future.set_exception(EOFError(self._log.read_text()))
 
 
 @dataclass(frozen=True)

@@ -164,16 +164,17 @@ public final class GatewayNetworkProxy implements NetworkProxy {
     private Answer post(byte[] body, Map<String, String> headers) throws Failure {
         HttpURLConnection connection = open(body.length, headers);
         boolean isSent = false;
-        Future<?> end = connectTimeout > 0 && readTimeout > 0
-                ? WATCH.schedule(connection::disconnect, connectTimeout + (long) readTimeout, TimeUnit.MILLISECONDS)
-                : null;
+        long longest = connectTimeout + (long) readTimeout;
+        boolean hasEnd = connectTimeout > 0 && readTimeout > 0;
+        Future<?> end = hasEnd ? WATCH.schedule(connection::disconnect, longest, TimeUnit.MILLISECONDS) : null;
+        long began = System.nanoTime();
         try {
             connection.connect();
             try (OutputStream out = connection.getOutputStream()) {
                 out.write(body);
                 isSent = true;
             }
-            return read(connection);
+            return read(connection, began, hasEnd ? longest : Long.MAX_VALUE);
         } catch (HttpRetryException error) { // for a 401 where the app has an Authenticator, which cannot answer for a streamed body
             connection.disconnect();
             return new Answer(error.responseCode(), null, new byte[0]);
@@ -209,20 +210,24 @@ public final class GatewayNetworkProxy implements NetworkProxy {
         }
     }
 
-    private static Answer read(HttpURLConnection connection) throws IOException {
+    private static Answer read(HttpURLConnection connection, long began, long longest) throws IOException {
         int status = connection.getResponseCode();
         try (InputStream in = status < 400 ? connection.getInputStream() : connection.getErrorStream()) {
-            return new Answer(status, connection.getHeaderField("X-Request-Id"), in == null ? new byte[0] : readAll(in));
+            return new Answer(status, connection.getHeaderField("X-Request-Id"), in == null ? new byte[0] : readAll(in, began, longest));
         }
     }
 
-    private static byte[] readAll(InputStream in) throws IOException {
+    private static byte[] readAll(InputStream in, long began, long longest) throws IOException {
         ByteArrayOutputStream all = new ByteArrayOutputStream();
         byte[] buffer = new byte[16 * 1024];
         for (int count = in.read(buffer); count >= 0; count = in.read(buffer)) {
             all.write(buffer, 0, count);
             if (all.size() > MAX_ANSWER) {
                 throw new IOException("more than the gateway answers");
+            }
+            // A JDK that reads byte after byte may not let go of the stream for long enough to be disconnected.
+            if (TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began) > longest) {
+                throw new SocketTimeoutException("the whole answer took too long");
             }
         }
         return all.toByteArray();
