@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
-from os import urandom
 from random import random
+from ssl import RAND_bytes
 from time import monotonic, time
 from typing import Final, Protocol
 
@@ -127,7 +127,7 @@ class Ids:
         """Return 112 digits that were not given out before."""
         at = self._at
         if at == len(self._digits):
-            self._digits, at = urandom(_REQUESTS_A_DRAW * _DIGITS // 2).hex(), 0
+            self._digits, at = RAND_bytes(_REQUESTS_A_DRAW * _DIGITS // 2).hex(), 0
         self._at = at + _DIGITS
         return self._digits[at : self._at]
 
@@ -212,7 +212,9 @@ class Recorder:
         told, written = 0.0, ""
         for exchange, ended, now in records:
             duration = ended - exchange.started
-            self._measure(exchange, duration, now)
+            self._metrics.request_duration(exchange.route).mark(duration, exchange.trace_id, now)
+            if exchange.phases:
+                self._measure(exchange, now)
             if is_logged and (has_all or has_to_be_logged(exchange) or self._draw() < self._sample):
                 if now != told:  # else they have ended together
                     told, written = now, written_time(now)
@@ -223,17 +225,14 @@ class Recorder:
         if lines:
             self._logs.access(lines)
 
-    def _measure(self, exchange: Exchange, duration: float, now: float) -> None:
-        metrics, trace_id = self._metrics, exchange.trace_id
-        metrics.request_duration(exchange.route).mark(duration, trace_id, now)
-        if not exchange.phases:
-            return
+    def _measure(self, exchange: Exchange, now: float) -> None:
+        trace_id = exchange.trace_id
         for phase, (began, until) in exchange.phases.items():
             self._phases[phase].mark(until - began, trace_id, now)
         sdk, call = exchange.sdk, exchange.phases.get("alipayplus")
         if sdk is not None and call is not None and sdk.sent != "not_sent":
             sent_at = exchange.phases["sign"][1]  # the phase of the call has the time that connecting took, too
-            metrics.call_duration(sdk.scene_label).mark(call[1] - sent_at, trace_id, now)
+            self._metrics.call_duration(sdk.scene_label).mark(call[1] - sent_at, trace_id, now)
 
     def _count(self, exchanges: list[Exchange]) -> None:
         """Count those that have the same labels at once, as most of those that are refused have."""
