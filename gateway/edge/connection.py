@@ -25,6 +25,7 @@ from gateway.edge.exchange import CLIENT_ABORT, SHUTDOWN
 from gateway.edge.forwarded import unmapped
 from gateway.edge.incoming import Incoming, Message
 from gateway.edge.malformed import HeadRefused, failure_of
+from gateway.edge.plain import PlainFields
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING, StallWatch
 from gateway.edge.tls import subject
@@ -50,6 +51,8 @@ class Sender(Protocol):
     subject: str | None
     is_secure: bool
     heard_at: float
+    last_fields: PlainFields | None
+    """Those of its last request, if that was refused at once and they are not many."""
 
     @property
     def is_new(self) -> bool:
@@ -69,7 +72,7 @@ class Connection(BaseProtocol):
     __slots__ = (
         "_ahead", "_come", "_deadline", "_edge", "_ends", "_first", "_idle_since", "_incoming", "_missing", "_queue", "_request", "_stall",
         "_task", "_thrown_away", "_waiter",
-        "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "on_lost", "requests", "subject", "waited",
+        "client", "heard_at", "is_asked", "is_last", "is_secure", "is_slow", "last_fields", "on_lost", "requests", "subject", "waited",
     )  # fmt: skip
     is_new: Final = False
 
@@ -111,6 +114,7 @@ class Connection(BaseProtocol):
         self.is_secure = False
         self.heard_at = self.waited = 0.0
         self.requests = 0
+        self.last_fields: PlainFields | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -207,7 +211,7 @@ class Connection(BaseProtocol):
 
     def _forget(self, request: Request) -> None:
         """Keep nothing of a request that is done while the next is awaited: with many connections the garbage collector looks at it all."""
-        self._request = None
+        self._request = self.last_fields = None
         self.is_asked = False
         self.waited = 0.0
         self._incoming.forget(request.content)
@@ -302,9 +306,8 @@ class Connection(BaseProtocol):
         if self._come:
             self._come += data
             self.go_on()
-        elif self._edge.is_shedding and self._awaits_request() and self._edge.may_wait():
+        elif self._edge.is_shedding and self._awaits_request() and self._edge.puts_off(self):
             self._come = data
-            self._edge.put_off(self)
         else:
             self._read(data)
 
@@ -385,7 +388,7 @@ class Connection(BaseProtocol):
     def _refuse_at_once(self, data: bytes) -> bool:
         """Have what has come refused, if that can be told without the parser: nothing else is in hand, and the client is not slow."""
         transport = self.transport
-        if transport is None or self._paused or self._ends or not self._awaits_request() or not self._incoming.is_between:
+        if transport is None or self._paused or self._ends or self._request is not None or self._queue or not self._incoming.is_between:
             return False
         refusal = self._edge.refuse(self, data)
         if refusal is None:

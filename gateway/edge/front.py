@@ -20,7 +20,7 @@ from gateway.edge.connection import SLOW_READER, UNIX, Sender
 from gateway.edge.exchange import ABORTED_STATUS, CLIENT_ABORT, SHUTDOWN, Exchange, Recorder, SdkRecord
 from gateway.edge.forwarded import Caller, Fields, Trace, TrustedProxies
 from gateway.edge.malformed import UnknownMethod
-from gateway.edge.plain import PlainRequest, plain_request
+from gateway.edge.plain import FIELDS_KEPT, PlainLine, plain_request
 from gateway.edge.request import Request
 from gateway.edge.routing import COMMON_METHODS, SDK, Match, RouteTable
 from gateway.edge.server import Refusal
@@ -114,23 +114,25 @@ class Front:
         work: Work = "sdk" if is_sdk else "api"
         if shedder.passes(work, is_new=sender.is_new):
             return None
-        request = plain_request(data, self._header_size)
+        request = plain_request(data, self._header_size, sender.last_fields)
         if request is None or (request.missing and (request.missing > DISCARD_BYTES or request.is_last or sender.is_new)):
             return None
-        exchange = self._recorder.begin(request.method, sender.client, subject=sender.subject, version=request.version)
+        line, fields = request.line, request.fields
+        exchange = self._recorder.begin(line.method, sender.client, subject=sender.subject, version=line.version)
         exchange.started = sender.heard_at
         if self._trusted:
-            self._meet(request.raw_headers, sender, exchange, request.host)
+            self._meet(fields.raw_headers, sender, exchange, fields.host)
         if is_sdk:
-            if not self._takes_sdk(request.content_type, request.size):
+            if not self._takes_sdk(fields.content_type, fields.size):
                 return None
             exchange.route, exchange.sdk = SDK.label, _REFUSED
-        elif not self._is_of_api(request, exchange):
+        elif not self._is_of_api(line, fields.host, exchange):
             return None
+        sender.last_fields = fields if len(fields.text) <= FIELDS_KEPT else None
         shedder.refuse()
         is_last = request.is_last or sender.is_new
         answer, exchange.bytes_out = overloaded_answer(exchange.request_id, close=is_last)
-        exchange.bytes_in = request.size - request.missing
+        exchange.bytes_in = fields.size - request.missing
         exchange.status, exchange.failure, exchange.reason = OVERLOADED.http_status, OVERLOADED.code, LATE
         held = shedder.hold(work) if is_last or not self._is_shared(sender) else 0.0
         return Refusal(answer, held, is_last, request.missing, exchange)
@@ -211,23 +213,19 @@ class Front:
     def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
         caller, trace = self._meet(request.raw_headers, request.connection, exchange, host)
-        asked = target.parse(request.raw_path, method=request.method, host=host)
-        return Arrival(asked, self._route(asked, request.method, exchange, host), caller, trace, self._is_draining)
+        asked, match = self._routes.locate(request.raw_path, request.method, host)
+        exchange.path, exchange.route = loggable_path(asked.path), match.label
+        self._routes.demand(match, asked, host)
+        return Arrival(asked, match, caller, trace, self._is_draining)
 
-    def _is_of_api(self, request: PlainRequest, exchange: Exchange) -> bool:
+    def _is_of_api(self, line: PlainLine, host: str, exchange: Exchange) -> bool:
         """Tell whether a request has a route of the API, and learn of it what is logged and counted."""
         try:
-            asked = target.parse(request.raw_path, method=request.method, host=request.host)
-            match = self._route(asked, request.method, exchange, request.host)
+            asked, match = self._routes.locate(line.raw_path, line.method, host)
         except GatewayError:
             return False
+        exchange.path, exchange.route = loggable_path(asked.path), match.label
         return match.route is not None and self._api is not None
-
-    def _route(self, asked: Target, method: str, exchange: Exchange, host: str) -> Match:
-        exchange.path = loggable_path(asked.path)
-        match = self._routes.match(asked, method, host)
-        exchange.route = match.label
-        return match
 
     def _meet(self, fields: Fields, sender: Sender, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
         """Learn who is calling."""

@@ -13,6 +13,7 @@ What is wrong with a set of routes is found by `gateway.edge.routes`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -21,6 +22,10 @@ from gateway.edge.routes import SESSION_RULES, Route, normal_prefix, route_fault
 from gateway.edge.target import Target, host_name, parse, readings
 from gateway.errors import GatewayError
 
+KEPT: Final = 1024
+"""So many targets are remembered, with where they lead."""
+LONGEST_KEPT: Final = 256
+"""Characters of such a target and its host."""
 COMMON_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
@@ -53,6 +58,7 @@ class RouteTable:
         self._by_prefix = _by_prefix(routes)
         self._longest = max(map(len, self._by_prefix), default=0)
         self._by_host = any(route.hosts for route in routes)
+        self._known = lru_cache(KEPT)(self._locate)
 
     def match(self, target: Target, method: str, host: str) -> Match:
         """Decide what a request is; `host` is the value of its Host field.
@@ -60,13 +66,35 @@ class RouteTable:
         Raises GatewayError: REQUEST_MALFORMED if some reading of the path leads elsewhere (or the host is none, where a route asks for
         hosts), METHOD_NOT_ALLOWED with Allow if only other methods are routed here. Methods are case-sensitive (RFC 9110, 9.1).
         """
+        match = self._find(target, method, host)
+        self.demand(match, target, host)
+        return match
+
+    def locate(self, raw: str, method: str, host: str) -> tuple[Target, Match]:
+        """Read a request target and decide what the request is, as `parse` and `match` do, but return also what no route is for.
+
+        The last few are remembered, since apps ask for the same things again and again; but none with a query, which may tell a secret.
+        Raises GatewayError REQUEST_MALFORMED.
+        """
+        is_kept = len(raw) + len(host) <= LONGEST_KEPT and "?" not in raw
+        return (self._known if is_kept else self._locate)(raw, method, host)
+
+    def demand(self, match: Match, target: Target, host: str) -> None:
+        """Raise GatewayError METHOD_NOT_ALLOWED for what `locate` has found, if only other methods are routed there."""
+        if match is _REFUSED:
+            allowed = self._allowed(target.path, host_name(host) if self._by_host else "")
+            raise GatewayError("METHOD_NOT_ALLOWED", "no route for the method", headers=(("Allow", allowed),))
+
+    def _locate(self, raw: str, method: str, host: str) -> tuple[Target, Match]:
+        target = parse(raw, method=method, host=host)
+        return target, self._find(target, method, host)
+
+    def _find(self, target: Target, method: str, host: str) -> Match:
         name = host_name(host) if self._by_host else ""
         match = self._decide(target.path, method, name)
         for reading in target.readings | _readings_without_prefix(match.route, target):
             if self._decide(reading, method, name) is not match:
                 raise GatewayError("REQUEST_MALFORMED", "request target: another reading takes another route")
-        if match is _REFUSED:
-            raise GatewayError("METHOD_NOT_ALLOWED", "no route for the method", headers=(("Allow", self._allowed(target.path, name)),))
         return match
 
     def _decide(self, path: str, method: str, name: str) -> Match:

@@ -136,13 +136,16 @@ class EdgeServer:
 
     def may_wait(self) -> bool:
         """Whether one more request may wait to begin: a few may, since they are refused when they begin, and others if there is memory."""
-        return self.turns.waiting()[0] + len(self._put_off) < AT_ONCE or self.has_memory()
+        return self.turns.queue_length + len(self._put_off) < AT_ONCE or self.has_memory()
 
-    def put_off(self, connection: Connection) -> None:
-        """Let a connection go on soon, together with others."""
+    def puts_off(self, connection: Connection) -> bool:
+        """Let a connection go on soon, together with others, if one more may wait."""
+        if not self.may_wait():
+            return False
         if not self._put_off:
             asyncio.get_running_loop().call_later(TOGETHER, self._go_on)
         self._put_off.append(connection)
+        return True
 
     def _go_on(self) -> None:
         """Let them go on in one turn: those that begin do so in the next, behind the answers that have come for work in hand."""

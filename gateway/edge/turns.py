@@ -30,6 +30,11 @@ class Turns:
         self._waiting: deque[tuple[float, Callable[[float], None]]] = deque()
         self._begun = 0  # in this turn; while it is not 0, the next one is waited for
 
+    @property
+    def queue_length(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
     def waiting(self) -> tuple[int, float]:
         """Return how many requests wait, and for how many seconds the first of them has."""
         return (len(self._waiting), self._now() - self._waiting[0][0]) if self._waiting else (0, 0.0)

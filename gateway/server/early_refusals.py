@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.edge.connection import UNIX
 from gateway.edge.forwarded import unmapped
+from gateway.edge.plain import PlainFields
 from gateway.edge.server import EdgeServer, Refusal
 from gateway.server.proxy_protocol import HeaderInvalid, parse
 from gateway.upstream.pieces import READ
@@ -33,6 +34,7 @@ class Newcomer(Struct, eq=False, gc=False):
     is_new: bool = True
     subject: str | None = None
     is_secure: bool = False
+    last_fields: PlainFields | None = None
 
 
 class EarlyRefusals:

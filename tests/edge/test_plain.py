@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, cast
 
+import msgspec
 import pytest
 from aiohttp import HttpVersion11
 from aiohttp.base_protocol import BaseProtocol
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.edge.incoming import Incoming
-from gateway.edge.plain import PlainRequest, plain_request
+from gateway.edge.plain import LINE_KEPT, PlainRequest, _known_line, plain_request
 from gateway.edge.request import Request
 from gateway.edge.strictness import check_framing
 from tests.passthrough.test_smuggling import REFUSED
@@ -46,14 +47,15 @@ def taken(data: bytes, loop: asyncio.AbstractEventLoop) -> PlainRequest | None:
     plain = plain_request(data, MOST)
     if plain is None:
         return None
+    line, fields = plain.line, plain.fields
     request, incoming = parsed(data + b"x" * plain.missing, loop)
     check_framing(request)
-    assert (plain.method, plain.raw_path, plain.raw_headers) == (request.method, request.raw_path, request.raw_headers)
-    assert (request.version, request.keep_alive, request.upgrade, request.chunked) == (plain.version, not plain.is_last, False, False)
-    assert (request.content.is_eof(), request.content.total_bytes) == (True, plain.size)
+    assert (line.method, line.raw_path, fields.raw_headers) == (request.method, request.raw_path, request.raw_headers)
+    assert (request.version, request.keep_alive, request.upgrade, request.chunked) == (line.version, not plain.is_last, False, False)
+    assert (request.content.is_eof(), request.content.total_bytes) == (True, fields.size)
     assert request.headers.getall("Host") == [request.headers["Host"]]
-    assert plain.host == request.headers["Host"].lower()
-    assert [plain.content_type] == [value.lower() for value in request.headers.getall("Content-Type", [""])]
+    assert fields.host == request.headers["Host"].lower()
+    assert [fields.content_type] == [value.lower() for value in request.headers.getall("Content-Type", [""])]
     assert "Content-Encoding" not in request.headers
     assert "Expect" not in request.headers
     incoming.forget(request.content)
@@ -64,9 +66,9 @@ def taken(data: bytes, loop: asyncio.AbstractEventLoop) -> PlainRequest | None:
 def test_a_call_is_read_whole(loop: asyncio.AbstractEventLoop) -> None:
     plain = taken(CALL, loop)
     assert plain is not None
-    assert (plain.version, plain.is_last) == (HttpVersion11, False)
-    assert (plain.method, plain.raw_path, plain.size) == ("POST", "/alipayplus/v1/sdkProxy", 3)
-    assert (plain.host, plain.content_type) == ("wallet.example:8080", "application/json; charset=utf-8")
+    assert (plain.line.version, plain.is_last) == (HttpVersion11, False)
+    assert (plain.line.method, plain.line.raw_path, plain.fields.size) == ("POST", "/alipayplus/v1/sdkProxy", 3)
+    assert (plain.fields.host, plain.fields.content_type) == ("wallet.example:8080", "application/json; charset=utf-8")
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,55 @@ def test_what_is_usual_is_taken(data: bytes, loop: asyncio.AbstractEventLoop) ->
     assert taken(data, loop) is not None
 
 
+def test_a_line_of_any_length_is_read(loop: asyncio.AbstractEventLoop) -> None:
+    for length in (1, LINE_KEPT, MOST - 50):
+        plain = taken(b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * length), loop)
+        assert plain is not None
+        assert plain.line.raw_path == "/" + "x" * length
+
+
+def test_of_a_query_nothing_is_remembered() -> None:
+    before = _known_line.cache_info()
+    assert plain_request(GET + b"\r\n", MOST) is not None
+    assert b"?" in GET
+    assert _known_line.cache_info() == before
+
+
+def test_fields_that_are_known_are_not_read_again() -> None:
+    first = plain_request(CALL, MOST)
+    assert first is not None
+    again = plain_request(CALL.replace(b"/v1/", b"/v2/"), MOST, first.fields)
+    assert again is not None
+    assert again.fields is first.fields
+    assert (again.line.raw_path, again.missing, again.is_last) == ("/alipayplus/v2/sdkProxy", 0, False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CALL.replace(b": 3", b": 2")[:-1],
+        CALL[:-1],
+        CALL + b"d",
+        CALL.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        CALL.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        CALL.replace(b"Host", b"HOST"),
+        CALL.replace(b"/1.1", b"/1.0"),
+        CALL.replace(b"POST", b"PURGE"),
+        GET + b"\r\n",
+    ],
+)
+def test_what_is_known_changes_nothing_of_what_is_read(data: bytes) -> None:
+    first = plain_request(CALL, MOST)
+    assert first is not None
+    anew, known = plain_request(data, MOST), plain_request(data, MOST, first.fields)
+    assert msgspec.to_builtins(anew) == msgspec.to_builtins(known)
+
+
 @pytest.mark.parametrize("come", [0, 1, 2, 3])
 def test_what_is_missing_of_a_body_is_told(loop: asyncio.AbstractEventLoop, come: int) -> None:
     plain = taken(CALL[: len(CALL) - 3 + come], loop)
     assert plain is not None
-    assert (plain.size, plain.missing) == (3, 3 - come)
+    assert (plain.fields.size, plain.missing) == (3, 3 - come)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +229,9 @@ def test_what_is_taken_is_what_the_parser_reads(
     start: bytes, fields: list[bytes], body: bytes, changes: list[tuple[int, int, bytes]], loop: asyncio.AbstractEventLoop
 ) -> None:
     data = b"".join([start, *(field + b"\r\n" for field in fields), b"\r\n", body])
+    former = plain_request(data, MOST)
     for change in changes:
         data = _changed(data, change)
-    taken(data, loop)
+    plain = taken(data, loop)
+    known = plain_request(data, MOST, former.fields if former is not None else None)
+    assert msgspec.to_builtins(known) == msgspec.to_builtins(plain)

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.edge.routes import Route, Session
-from gateway.edge.routing import NONE, SDK, RouteTable, explain, upstream_target
+from gateway.edge.routing import KEPT, LONGEST_KEPT, NONE, SDK, RouteTable, explain, upstream_target
 from gateway.edge.target import parse
 from gateway.errors import GatewayError
 
@@ -259,3 +259,47 @@ def test_explains_a_route() -> None:
 def test_explains_why_there_is_no_route(method: str, url: str, outcome: str, reason: str) -> None:
     explanation = explain(NO_ROOT, method, url)
     assert (explanation.outcome, explanation.reason, explanation.sent) == (outcome, reason, "")
+
+
+LONG = "/" + "x" * LONGEST_KEPT
+
+
+@pytest.mark.parametrize("raw", ["/auth/x?y", "/auth/admin/x", "/alipayplus/v1/sdkProxy", "/auth/%61", LONG, f"{LONG}?x"])
+def test_what_has_been_located_is_located_again(raw: str) -> None:
+    for _ in range(2):
+        target, match = TABLE.locate(raw, "GET", "api.example")
+        assert target == parse(raw)
+        assert match is TABLE.match(target, "GET", "api.example")
+
+
+def test_where_a_target_leads_is_remembered_for_its_method_and_host_only() -> None:
+    hosted, getting = Route("/", "a", hosts=frozenset(("a.example",))), Route("/", "b", methods=frozenset(("GET",)))
+    table = RouteTable([hosted, getting], SDK_PREFIX)
+    for _ in range(2):
+        assert table.locate("/x", "GET", "a.example")[1].route is hosted
+        assert table.locate("/x", "GET", "b.example")[1].route is getting
+        target, match = table.locate("/x", "POST", "b.example")
+        assert match.route is None
+        with pytest.raises(GatewayError, match="no route for the method") as caught:
+            table.demand(match, target, "b.example")
+        assert caught.value.headers == (("Allow", "GET"),)
+        table.demand(table.locate("/x", "POST", "a.example")[1], target, "a.example")
+
+
+@pytest.mark.parametrize(("raw", "host"), [("/auth/%2e%2e/x", "api.example"), ("/auth%2fadmin", "api.example"), ("http://a/x", "b")])
+def test_what_is_malformed_is_so_again(raw: str, host: str) -> None:
+    for _ in range(2):
+        with pytest.raises(GatewayError) as caught:
+            TABLE.locate(raw, "GET", host)
+        assert caught.value.failure.code == "REQUEST_MALFORMED"
+
+
+def test_as_many_targets_are_remembered_as_are_bounded() -> None:
+    table = RouteTable([ROOT], SDK_PREFIX)
+    for number in range(2 * KEPT):
+        table.locate(f"/{number}", "GET", "api.example")
+        table.locate(f"{LONG}{number}", "GET", "api.example")
+        table.locate(f"/x?token={number}", "GET", "api.example")
+    assert table._known.cache_info().currsize == KEPT
+    assert table._known.cache_info().misses == 2 * KEPT, "neither the long ones nor those with a query"
+    assert table.locate("/0", "GET", "api.example")[0].raw == "/0"

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.edge.body import DISCARD_BYTES, DISCARD_SECONDS
 from gateway.edge.connection import Connection
+from gateway.edge.plain import FIELDS_KEPT
 from gateway.edge.shedding import LATE, Shedder
 from gateway.simulator import Behaviour
 from tests.sdkproxy.client import Client
@@ -153,6 +154,33 @@ async def test_behind_a_trusted_proxy_a_refusal_is_at_once_and_has_the_ids_that_
     assert _lasting(first) == _lasting(second)
     assert (first["client"], first["request_id"], first["trace_id"]) == ("203.0.113.9", request_id, "a" * 32)
     client.leave()
+
+
+async def test_what_a_client_repeats_is_refused_as_the_first_time_and_what_it_changes_is_seen(
+    late: list[bool], gateway: Any, client: Client
+) -> None:
+    asked = [call(), call(), call("X-New: 1"), call(body=b"{}"), api_request(), api_request(method="POST")]
+    asked.append(call(kind="Content-Type: text/plain"))
+    answers = [await client.ask(request) for request in asked]
+    assert [answer[9:12] for answer in answers] == [b"503"] * 6 + [b"415"]
+    assert late == [True] * 6 + [False]
+    lines = gateway.lines()
+    assert [line["bytes_in"] for line in lines[:4]] == [len(BODY)] * 3 + [2]
+    assert [(line["route"], line["method"]) for line in lines[3:6]] == [("sdk", "POST"), ("/api", "GET"), ("/api", "POST")]
+
+
+async def test_the_fields_that_a_client_sent_are_forgotten_with_its_next_request_in_hand(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, client: Client
+) -> None:
+    await client.ask(call(f"Cookie: {'x' * FIELDS_KEPT}"))
+    [connection] = gateway.parts.edge.connections
+    assert not connection.last_fields, "not so many"
+    await client.ask(call())
+    assert b"demo-token-anna" in connection.last_fields.text
+    monkeypatch.setattr(Shedder, "_has_place", lambda *_: True)
+    assert (await client.ask(call())).startswith(b"HTTP/1.1 200 ")
+    await until(lambda: connection.last_fields is None)
+    assert late == [True, True, False]
 
 
 async def test_a_request_whose_head_comes_in_pieces_is_refused_on_the_usual_way(late: list[bool], client: Client) -> None:
