@@ -213,19 +213,22 @@ class Front:
     def _arrive(self, request: Request, exchange: Exchange) -> Arrival:
         host = request.headers.get("Host", "")
         caller, trace = self._meet(request.raw_headers, request.connection, exchange, host)
-        asked, match = self._routes.locate(request.raw_path, request.method, host)
-        exchange.path, exchange.route = loggable_path(asked.path), match.label
+        asked, match = self._locate(request.raw_path, request.method, host, exchange)
         self._routes.demand(match, asked, host)
         return Arrival(asked, match, caller, trace, self._is_draining)
 
     def _is_of_api(self, line: PlainLine, host: str, exchange: Exchange) -> bool:
         """Tell whether a request has a route of the API, and learn of it what is logged and counted."""
         try:
-            asked, match = self._routes.locate(line.raw_path, line.method, host)
+            _, match = self._locate(line.raw_path, line.method, host, exchange)
         except GatewayError:
             return False
-        exchange.path, exchange.route = loggable_path(asked.path), match.label
         return match.route is not None and self._api is not None
+
+    def _locate(self, raw_path: str, method: str, host: str, exchange: Exchange) -> tuple[Target, Match]:
+        asked, match = self._routes.locate(raw_path, method, host)
+        exchange.path, exchange.route = loggable_path(asked.path), match.label
+        return asked, match
 
     def _meet(self, fields: Fields, sender: Sender, exchange: Exchange, host: str) -> tuple[Caller, Trace]:
         """Learn who is calling."""
