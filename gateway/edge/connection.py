@@ -257,6 +257,8 @@ class Connection(BaseProtocol):
                 self._read(b"")
             if len(self._queue) < PIPELINED:
                 self._resume_reading_for_buffer()
+                if self._incoming.head:
+                    self._await_head()
 
     def _begin_idle(self) -> None:
         self._idle_since = self._loop.time()
@@ -272,7 +274,12 @@ class Connection(BaseProtocol):
         else:
             self.force_close()
 
+    def _await_head(self) -> None:
+        self._deadline.set(self._edge.limits.header_timeout, self._head_too_slow)
+
     def _head_too_slow(self) -> None:
+        if self._buffer_paused:  # by us, since much waits before it: its time begins when it is read on
+            return
         self._incoming.is_over = True
         self._queue.append(HeadRefused("REQUEST_TIMEOUT", "header_timeout", lasted=self._edge.limits.header_timeout))
         self._wake()
@@ -353,7 +360,7 @@ class Connection(BaseProtocol):
             self._deadline.clear()
             self._take(begun, len(data))
         if incoming.head and (begun or not had_begun):
-            self._deadline.set(self._edge.limits.header_timeout, self._head_too_slow)
+            self._await_head()
         if incoming.head and not self._edge.has_memory():
             self._refuse_unbegun()
         if incoming.is_over:
@@ -386,9 +393,9 @@ class Connection(BaseProtocol):
             self._pause_reading_for_buffer()
 
     def _refuse_at_once(self, data: bytes) -> bool:
-        """Have what has come refused, if that can be told without the parser: nothing else is in hand, and the client is not slow."""
+        """Have what has come refused, if that can be told without the parser: it is waited for, and the client is not slow."""
         transport = self.transport
-        if transport is None or self._paused or self._ends or self._request is not None or self._queue or not self._incoming.is_between:
+        if transport is None or self._paused or self._ends or self._waiter is None or self._queue or not self._incoming.is_between:
             return False
         refusal = self._edge.refuse(self, data)
         if refusal is None:

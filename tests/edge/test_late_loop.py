@@ -1,12 +1,17 @@
-"""What a client has sent in time counts, though the event loop comes to its timers before it reads that."""
+"""What a client has sent in time counts, though the event loop comes to its timers before it reads that, or we do not read it yet."""
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from gateway.edge.answer import Answer
+from gateway.edge.exchange import Exchange
+from gateway.edge.request import Request
+from gateway.upstream.pieces import READ
 from tests.edge.conftest import Edge
 from tests.upstream.peer import hold_up, until
 
@@ -52,6 +57,21 @@ async def test_A7_a_head(client: Any) -> None:
 
 async def test_A7_a_head_that_goes_on_and_does_not_end_is_late(client: Any) -> None:
     assert await client(POST, b"Content-Le", has_begun_a_head, 0.5, header_timeout=0.5) == b"408"
+
+
+@pytest.mark.parametrize(("behind", "last"), [(b"\r\n\r\n", b"200"), (b"", b"408")])
+async def test_A7_a_head_that_is_not_read_while_much_waits_before_it(start_edge: Any, behind: bytes, last: bytes) -> None:
+    """Its time begins when it is read again."""
+
+    async def slow_at_first(_request: Request, exchange: Exchange) -> Answer:
+        if not edge.lines.lines:
+            await asyncio.sleep(0.6)
+        return Answer(200, b"{}", exchange.request_id)
+
+    edge = await start_edge(slow_at_first, header_size=READ, header_timeout=0.3, idle_timeout=1)
+    head = POST + b"X: " + b"x" * 7000
+    got = await edge.raw((head + b"\r\n\r\n") * 5 + head + behind)
+    assert re.findall(rb"HTTP/1\.1 ([0-9]+) ", got) == [b"200"] * 5 + [last]
 
 
 async def test_a_request_on_an_idle_connection(client: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -258,18 +259,28 @@ async def test_what_comes_while_another_is_in_hand_is_answered_behind_it(
     assert late == [False]
 
 
-async def test_what_comes_with_the_connection_is_refused_at_once(late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any) -> None:
+@pytest.mark.parametrize("cut", [(), (9000,)], ids=["once", "twice"])
+@pytest.mark.parametrize("fields", [(), _LAST_TWICE[:1]], ids=["goes-on", "ends"])
+async def test_what_comes_with_the_connection_is_refused(
+    late: list[bool], monkeypatch: pytest.MonkeyPatch, gateway: Any, fields: tuple[str, ...], cut: tuple[int, ...]
+) -> None:
+    """Where it is read in two pieces before the connection is ready, that is not done at once."""
     made = Connection.connection_made
+    request = call(*fields, body=b"x" * 20_000)
 
     def with_a_request(self: Connection, transport: asyncio.BaseTransport) -> None:
         made(self, transport)
-        self.data_received(call())
+        for begin, end in pairwise((0, *cut, len(request))):
+            self.data_received(request[begin:end])
 
     monkeypatch.setattr(Connection, "connection_made", with_a_request)
     client = Client(*await asyncio.open_connection("127.0.0.1", gateway.port))
-    assert (await client.answer()).startswith(b"HTTP/1.1 503 ")
-    assert late == [True]
+    answer = await client.answer() if not fields else await client.end()
     client.leave()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert late == ([] if cut else [True])
+    await until(lambda: len(gateway.lines()) == 1)
+    assert gateway.lines()[0]["reason"] == LATE
 
 
 async def test_requests_that_come_together_get_their_answers_in_turn(late: list[bool], gateway: Any, client: Client) -> None:
