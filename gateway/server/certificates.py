@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from cryptography import x509
-
 from gateway.config import Config
 from gateway.config.files import named_files
+from gateway.upstream.tls import certificates_in
 
 _CHAINS: Final = ("certificate",)
 _BUNDLES: Final = ("ca", "client_ca")
@@ -29,6 +28,6 @@ def _expiries(config: Config, contents: Mapping[str, bytes]) -> Iterator[tuple[s
 
 def _ends(data: bytes) -> list[float]:
     try:
-        return [certificate.not_valid_after_utc.timestamp() for certificate in x509.load_pem_x509_certificates(data)]
+        return [certificate.not_valid_after_utc.timestamp() for certificate in certificates_in(data)]
     except ValueError:
         return []

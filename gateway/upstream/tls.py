@@ -1,6 +1,7 @@
 """TLS towards upstreams: contexts from the configuration, and what is wrong with the files that it names."""
 
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from errno import EFBIG, EINVAL
@@ -11,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 
 from gateway.config.draft import readable
 from gateway.config.faults import Fault, KeyPath
@@ -116,10 +118,20 @@ def _gravity(faults: list[Fault]) -> int:
     return sum(1 if fault.warning else 2 for fault in faults)
 
 
+def certificates_in(content: bytes) -> list[x509.Certificate]:
+    """Return the certificates in PEM form, at least one. Raises ValueError, and x509.InvalidVersion.
+
+    A serial number of zero or below (RFC 5280 section 4.1.2.2 forbids it), as older roots in the bundles of systems have, is fine.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Parsed a serial number", CryptographyDeprecationWarning)
+        return x509.load_pem_x509_certificates(content)
+
+
 def _certificates(file: Path) -> list[x509.Certificate] | str:
     """Return the certificates of a file, at least one, or what is wrong with it."""
     try:
-        return x509.load_pem_x509_certificates(_content(file))
+        return certificates_in(_content(file))
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError:

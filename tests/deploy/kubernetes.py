@@ -21,9 +21,13 @@ Resource = dict[str, Any]
 @cache
 def rendered(overlay: str) -> tuple[Resource, ...]:
     """Return the resources of an overlay."""
+    return kustomize(FOLDER / "overlays" / overlay)
+
+
+def kustomize(folder: Path) -> tuple[Resource, ...]:
+    """Return the resources of a folder with a kustomization."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    command = [str(kubectl), "kustomize", str(FOLDER / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
 

@@ -1,5 +1,7 @@
 """deploy/kubernetes: rendered, valid, restricted, and in agreement with the configuration that it holds and with deploy/prometheus."""
 
+import os
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +15,7 @@ from gateway.commands.service import OVERTIME
 from gateway.config import Config, load
 from gateway.config.values import Duration
 from tests.deploy.expressions import METRICS
-from tests.deploy.kubernetes import FOLDER, OVERLAYS, Resource, all_of, containers, gateway, pod, rendered, the
+from tests.deploy.kubernetes import FOLDER, OVERLAYS, Resource, all_of, containers, gateway, kustomize, pod, rendered, the
 from tests.deploy.prometheus_rule import RULES, resource
 from tests.deploy.watched import JOB
 
@@ -240,6 +242,16 @@ def test_the_autoscaler_and_nobody_else_says_how_many_there_are() -> None:
     assert cpu["containerResource"]["container"] == gateway(pod("production"))["name"]
     assert "cpu" in gateway(pod("production"))["resources"]["requests"]
     assert in_flight["pods"]["metric"]["name"] == "gateway_in_flight_requests"
+
+
+def test_without_the_adapter_the_cpu_alone_decides_by_the_patch_that_is_told(tmp_path: Path) -> None:
+    """Else Kubernetes would take no pod away, since a metric is missing."""
+    told = (FOLDER / "components" / "autoscaling" / "kustomization.yaml").read_text()
+    patches = "\n".join(line[1:] for line in told.splitlines() if line.startswith("#   "))
+    production = os.path.relpath(FOLDER / "overlays" / "production", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{production}]\n{textwrap.dedent(patches)}\n")
+    [scaler] = [found for found in kustomize(tmp_path.resolve()) if found["kind"] == "HorizontalPodAutoscaler"]
+    assert [metric["type"] for metric in scaler["spec"]["metrics"]] == ["ContainerResource"]
 
 
 def test_the_adapter_tells_the_metric_that_the_autoscaler_asks_for() -> None:

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from gateway.config import Fault, Tls
-from gateway.upstream.tls import MAX_FILE, check, client_context
+from gateway.upstream.tls import MAX_FILE, certificates_in, check, client_context
 from tests.upstream.certificates import VERSION_2, VERSION_3, Authority, Pair, spoiled, weak_pair
 
 PATH = ("session", "forward", "tls")
@@ -90,6 +90,15 @@ def test_E1_a_certificate_of_an_unknown_version_is_a_fault(tmp_path: Path, autho
     unknown = ssl.DER_cert_to_PEM_cert(spoiled(authority.ca, VERSION_3, VERSION_2))
     (tmp_path / "bundle.pem").write_text(authority.ca.read_text() + unknown)
     assert faults(Tls(ca=tmp_path / "bundle.pem")) == [("ca", "holds a certificate of an unknown version", False)]
+
+
+def test_a_bundle_may_hold_a_certificate_with_a_serial_number_below_zero(tmp_path: Path, authority: Authority) -> None:
+    """As those of systems do. It is read without a word."""
+    [certificate] = certificates_in(authority.ca.read_bytes())
+    serial = certificate.serial_number.to_bytes(32).lstrip(b"\0")
+    (tmp_path / "odd.pem").write_text(ssl.DER_cert_to_PEM_cert(spoiled(authority.ca, serial, b"\x80" + serial[1:])))
+    assert len(certificates_in((tmp_path / "odd.pem").read_bytes())) == 1
+    assert faults(Tls(ca=tmp_path / "odd.pem")) == []
 
 
 def test_E1_a_certificate_for_an_unknown_kind_of_key_is_that_of_no_private_key(tmp_path: Path, server_pair: Pair) -> None:
