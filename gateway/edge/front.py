@@ -138,7 +138,10 @@ class Front:
         return Refusal(answer, held, is_last, request.missing, exchange)
 
     async def handle(self, request: Request) -> Reply:
-        """Answer one request; the answer has been written when this returns."""
+        """Answer one request; the answer has been written when this returns.
+
+        That is the end of the request, but what is left of a body that was refused unread is still read away.
+        """
         exchange = self._begin(request)
         handler = self._receive(request, exchange)
         self._enter(exchange.route)
@@ -146,9 +149,7 @@ class Front:
             answer = await self._answer(handler, request, exchange)
             if exchange.failure in _REJECTED:
                 self._metrics.rejected(_REJECTED[exchange.failure]).inc()
-            await self._send(request, exchange, answer)
-            if exchange.reason == LATE or exchange.failure in _NO_WORK:
-                self._rest(request, exchange)
+            is_unread = await self._send(request, exchange, answer)
         except asyncio.CancelledError:
             exchange.reason = exchange.reason or SHUTDOWN
             raise
@@ -158,6 +159,12 @@ class Front:
                 self._shedder.room.written(exchange.room)
             exchange.bytes_in += request.content.total_bytes
             self._recorder.record(exchange)
+        if is_unread:
+            await self._read_away(request, answer)
+        if request.connection.is_last:
+            request.connection.close()
+        if exchange.reason == LATE or exchange.failure in _NO_WORK:
+            self._rest(request, exchange)
         return answer
 
     def note_unbegun(self, request: Request, reason: str) -> None:
@@ -305,11 +312,13 @@ class Front:
             exchange.reason, exchange.failure = "internal error", "INTERNAL_ERROR"
             return failure_answer(GatewayError("INTERNAL_ERROR", "internal error"), exchange.request_id, close=True)
 
-    async def _send(self, request: Request, exchange: Exchange, answer: Reply) -> None:
+    async def _send(self, request: Request, exchange: Exchange, answer: Reply) -> bool:
+        """Write the answer. Return whether the body was refused unread, and the client sends it all the same."""
         connection = request.connection
         refused_unread = not request.content.is_eof()
         unasked = refused_unread and expects_continue(request) and not (connection.is_asked or request.content.total_bytes)
-        answer.close = answer.close or (self.draining and not answer.has_begun) or unasked or connection.is_last
+        goes_on = not (unasked or connection.is_last or (refused_unread and request.chunked))  # behind such chunks nothing more is read
+        answer.close = answer.close or (self.draining and not answer.has_begun) or not goes_on
         exchange.status = answer.status
         try:
             rest = answer.send(request)
@@ -325,12 +334,15 @@ class Front:
             exchange.reason = SLOW_READER
         elif not answer.sent:
             exchange.reason = CLIENT_ABORT
-        elif refused_unread and not unasked:
-            if not answer.keep_alive:
-                connection.end_writing()
-            if not await discard_body(request, inf if self._is_shared(connection) else DISCARD_BYTES) or connection.is_last:
-                connection.close()
-        elif connection.is_last:
+        else:
+            return refused_unread and not unasked
+        return False
+
+    async def _read_away(self, request: Request, answer: Reply) -> None:
+        connection = request.connection
+        if not answer.keep_alive:
+            connection.end_writing()
+        if not await discard_body(request, inf if self._is_shared(connection) else DISCARD_BYTES):
             connection.close()
 
     def _enter(self, route: str) -> None:

@@ -14,6 +14,8 @@ from gateway.upstream.deadline import Deadline
 
 HOLD_NOTHING: Final = 1
 """The high-water mark of a transport that is to pause its writer when it could not send all. With 0, those of TLS pause when empty."""
+LOOKS: Final = 8
+"""So often it is looked within the timeout whether anything was taken; the reset comes by such a part of it too late at most."""
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -23,7 +25,7 @@ class StallWatch:
     `begin` when the transport has more than it could send, `end` when it has sent it all or is closed.
     """
 
-    __slots__ = ("_deadline", "_held", "_on_stall", "_timeout", "_transport")
+    __slots__ = ("_deadline", "_held", "_looks", "_on_stall", "_timeout", "_transport")
 
     def __init__(self, timeout: float, on_stall: Callable[[], None]) -> None:
         self._timeout = timeout
@@ -31,6 +33,7 @@ class StallWatch:
         self._deadline = Deadline()
         self._transport: asyncio.WriteTransport | None = None
         self._held = 0
+        self._looks = 0  # since the peer has taken something
 
     def begin(self, transport: asyncio.WriteTransport) -> None:
         """Watch from now on."""
@@ -48,8 +51,8 @@ class StallWatch:
         self._transport = None
 
     def _wait(self, transport: asyncio.WriteTransport) -> None:
-        self._held = _untaken(transport)
-        self._deadline.set(self._timeout, self._look)
+        self._held, self._looks = _untaken(transport), 0
+        self._deadline.set(self._timeout / LOOKS, self._look)
 
     def _look(self) -> None:
         transport = self._transport
@@ -57,8 +60,12 @@ class StallWatch:
         if _untaken(transport) < self._held:
             self._wait(transport)
             return
-        self._on_stall()
-        reset(transport)
+        self._looks += 1
+        if self._looks < LOOKS:
+            self._deadline.set(self._timeout / LOOKS, self._look)
+        else:
+            self._on_stall()
+            reset(transport)
 
 
 def _untaken(transport: asyncio.WriteTransport) -> int:

@@ -65,6 +65,7 @@ class Forward:
         self._begun = 0.0
         self._failure: BaseException | None = None
         self._unknown: GatewayError | None = None  # the failure of an attempt that may have been executed
+        self._unknown_at: str | None = None  # its endpoint
         self._outcome: Outcome = "ok"
         self._heard = False  # of an answer; the request is not repeated then
         self._is_paused = False
@@ -118,7 +119,7 @@ class Forward:
             lease = await self._way.upstream.acquire(after=after)
         except Unreachable as error:
             self._exchange.endpoint = error.endpoint or self._exchange.endpoint
-            raise (self._unknown or failure_of(error)[0]) from error
+            raise self._verdict(failure_of(error)[0]) from error
         self._exchange.endpoint = lease.endpoint.name
         self._upstream = lease.connection
         return lease
@@ -261,8 +262,8 @@ class Forward:
         """
         is_uploading = self._is_uploading
         self._sends_rest = is_uploading and head.status < _FIRST_ERROR and connection.keeps_alive and not self._is_unasked
-        is_cut = is_uploading and not self._sends_rest
-        keeps_alive = not (is_cut or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
+        is_last = is_uploading and (not self._sends_rest or self._request.chunked)  # behind such chunks nothing more is read
+        keeps_alive = not (is_last or self._client.is_last or self._arrival.is_draining()) and self._request.keep_alive
         self._reply.begin(
             head,
             self._way.response_rules,
@@ -356,11 +357,18 @@ class Forward:
             self._share.end(0)
 
     def _judge(self, error: UpstreamError, connection: Connection) -> None:
-        """Keep what an attempt failed by; that another one was not even sent does not undo it."""
+        """Keep what an attempt failed by."""
         failure, self._outcome = failure_of(error)
         if connection.sent:
-            self._unknown = failure
-        self._failure = self._unknown or failure
+            self._unknown, self._unknown_at = failure, self._exchange.endpoint
+        self._failure = self._verdict(failure)
+
+    def _verdict(self, failure: GatewayError) -> GatewayError:
+        """Return what the request has failed by: that another attempt was not even sent does not undo one that was."""
+        if self._unknown is None:
+            return failure
+        self._exchange.endpoint = self._unknown_at
+        return self._unknown
 
     def _may_repeat(self, error: UpstreamError, connection: Connection) -> bool:
         """Whether the request may be sent again: surely nothing was sent, or it changes nothing to send it twice."""

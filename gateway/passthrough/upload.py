@@ -6,6 +6,7 @@ from aiohttp.web import RequestPayloadError
 from msgspec import Struct
 
 from gateway.edge.body import BodyTimeout, BodyTooLarge, ClientLeft
+from gateway.edge.front import expects_continue
 from gateway.edge.request import Request
 from gateway.edge.stall import HOLD_NOTHING
 from gateway.errors import GatewayError
@@ -13,7 +14,7 @@ from gateway.passthrough.framing import Framing
 from gateway.upstream import Connection
 from gateway.upstream.deadline import within
 
-_FIRST_EXTRA: Final = 1.0  # seconds more for the first piece: so late a client that waits for 100 may be asked for it
+_ASKED_WITHIN: Final = 1.0  # seconds; so late a client that waits for 100 may be asked for its body
 
 
 class Body(Struct, frozen=True):
@@ -53,7 +54,7 @@ class Upload:
         """Send the body. Raises BodyTooLarge, BodyTimeout, REQUEST_MALFORMED, ClientLeft; of the upstream ConnectionLost, TimeoutError."""
         if not connection.transport.is_closing():  # uvloop's raises once it is closed
             connection.transport.set_write_buffer_limits(high=HOLD_NOTHING)  # what it has not taken holds up the client
-        sent, timeout = 0, self._idle_timeout + _FIRST_EXTRA
+        sent, timeout = 0, self._idle_timeout + (_ASKED_WITHIN if expects_continue(self._request) else 0.0)
         while data := await self._read(timeout):
             sent += len(data)
             _bound(sent, self._max_body)

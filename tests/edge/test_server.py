@@ -316,17 +316,6 @@ async def test_no_more_than_that_is_read_away(start_edge: Any, monkeypatch: pyte
     writer.close()
 
 
-async def test_A16_a_body_that_comes_without_being_asked_for_is_read_away_after_a_refusal(start_edge: Any) -> None:
-    edge = await start_edge()
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\nExpect: 100-continue\r\n\r\n" + b"x" * 100)
-    assert b" 404 " in await reader.readuntil(b"}")
-    writer.write(b"x" * 59_900 + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
-    assert [line["bytes_in"] for line in edge.lines.lines] == [60_000, 0]
-    writer.close()
-
-
 @pytest.mark.parametrize("method", ["FOO", "TRACE", "CONNECT", "M-SEARCH", "PLAY", "PRI"])
 async def test_A18_other_methods_keep_their_request_and_have_one_label(start_edge: Any, method: str) -> None:
     async def refuse(request: Request, exchange: Exchange) -> Answer:
@@ -349,45 +338,6 @@ async def test_A18_methods_that_a_route_may_name_are_those_that_come_to_it(start
     for method in METHODS | {"BREW", "PLAY", "PRI", "get"}:
         await edge.raw(b"%b %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (method.encode(), PATH))
     assert come == METHODS
-
-
-async def test_a_refused_body_is_read_away_and_the_connection_kept(start_edge: Any) -> None:
-    edge = await start_edge()
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 100)
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"x" * 59900 + b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % PATH)
-    assert b'{"length":0}' in await reader.read()
-    writer.close()
-
-
-async def test_a_refused_body_without_end_is_cut_off(start_edge: Any) -> None:
-    edge = await start_edge()
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
-    assert b" 404 " in await reader.readuntil(b"\r\n\r\n")
-    with pytest.raises(ConnectionError):
-        await write_on(writer)
-    writer.close()
-
-
-async def test_A16_a_body_that_was_asked_for_is_read_away_after_a_refusal(start_edge: Any) -> None:
-    edge = await start_edge()
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n" % PATH)
-    assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"2000\r\n" + b"x" * 8192 + b"\r\n")
-    assert b" 413 " in await reader.readuntil(b"}")
-    assert edge.server.open == 1, "a client that still sends sees the end, and no reset"
-    writer.write((b"2000\r\n" + b"x" * 8192 + b"\r\n") * 8 + b"0\r\n\r\n")
-    assert await reader.read() == b""
-    writer.close()
-
-
-async def write_on(writer: asyncio.StreamWriter) -> None:
-    for _ in range(1000):
-        writer.write(b"x" * 10000)
-        await writer.drain()
 
 
 async def test_a_bug_is_answered_without_a_word_about_it(start_edge: Any) -> None:

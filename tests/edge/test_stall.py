@@ -32,6 +32,17 @@ async def test_a_transport_that_sends_nothing_is_aborted() -> None:
     assert stalls == ["stalled"]
 
 
+async def test_what_is_sent_at_first_does_not_count_for_a_whole_timeout_more() -> None:
+    """The kernel's own room, which is filled a moment after the transport has begun to hold bytes."""
+    held, loop = Held(), asyncio.get_running_loop()
+    began = loop.time()
+    StallWatch(1.0, lambda: None).begin(held)
+    await asyncio.sleep(0.05)
+    held.size -= 1
+    await asyncio.wait_for(held.aborted.wait(), 10)
+    assert 1.0 <= loop.time() - began < 1.8
+
+
 async def test_a_transport_that_sends_a_little_is_not() -> None:
     held, stalls = Held(), list[str]()
     watch = StallWatch(0.2, lambda: stalls.append("stalled"))

@@ -340,11 +340,14 @@ async def test_a_body_that_is_refused_behind_the_begin_of_its_answer_is_counted_
     assert rig.count("gateway_rejected_total", reason=reason) == 1
 
 
-async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: StartPeer) -> None:
+@pytest.mark.parametrize("begin", [b"ab", b""])
+async def test_A8_a_body_that_stops_is_408(start_rig: StartRig, start_peer: StartPeer, begin: bytes) -> None:
     rig = await start_rig((await start_peer(reading_all)).url, limits=IMPATIENT)
-    raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+    raw = await rig.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n" + begin)
     assert failure(raw) == (408, b"REQUEST_TIMEOUT")
     assert rig.count("gateway_rejected_total", reason="body_timeout") == 1
+    (line,) = await rig.ended()
+    assert 0.3 <= line["duration"] < 1.0
 
 
 async def test_A8_a_body_has_not_stopped_though_the_loop_is_late(start_rig: StartRig, start_peer: StartPeer) -> None:

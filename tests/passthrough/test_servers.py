@@ -114,13 +114,15 @@ async def test_a_get_that_was_lost_stays_unknown_when_no_other_server_is_reached
     with refusing() as dead:
         rig = await start_rig(upstreams=servers(lost.url, dead))
         assert await failure(rig) == (502, "UPSTREAM_CONNECTION_LOST", "U", False)
+        (line,) = await rig.ended()
+        assert line["endpoint"] == f"127.0.0.1:{lost.port}", "that has lost it"
 
 
 async def test_a_get_that_was_lost_stays_unknown_when_the_next_connection_has_ended_before_it_is_used(
     start_rig: StartRig, start_peer: StartPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = await start_peer(losing)
-    rig = await start_rig(upstreams=servers(lost.url))
+    lost, other = await start_peer(losing), await start_peer(saying(b"ok"))
+    rig = await start_rig(upstreams=servers(lost.url, other.url))
     acquire = rig.clusters["wallet"].acquire
 
     async def acquire_what_ends(*, after: Lease | None) -> Lease:
@@ -132,6 +134,8 @@ async def test_a_get_that_was_lost_stays_unknown_when_the_next_connection_has_en
     monkeypatch.setattr(rig.clusters["wallet"], "acquire", acquire_what_ends)
     assert await failure(rig) == (502, "UPSTREAM_CONNECTION_LOST", "U", False)
     assert rig.count("gateway_upstream_retries_total", upstream="wallet") == 1
+    (line,) = await rig.ended()
+    assert line["endpoint"] == f"127.0.0.1:{lost.port}"
 
 
 async def test_nothing_is_repeated_without_attempts_or_budget(start_rig: StartRig, start_peer: StartPeer) -> None:

@@ -141,7 +141,7 @@ async def test_an_answer_that_comes_instead_of_a_100_is_not_cut_because_no_body_
             super().__init__(reason)
             has_stopped.set()
 
-    monkeypatch.setattr("gateway.passthrough.upload._FIRST_EXTRA", 0.0)
+    monkeypatch.setattr("gateway.passthrough.upload._ASKED_WITHIN", 0.0)
     monkeypatch.setattr("gateway.passthrough.upload.BodyTimeout", Stopped)
 
     async def script(call: Call) -> None:
@@ -275,9 +275,28 @@ async def test_an_early_refusal_reaches_a_client_that_is_still_sending(start_rig
     assert b"Connection: close\r\n" in head
     assert await client.read(3) == b"big"
     client.send(b"x" * 99000)
-    assert await client.rest() == b""
+    assert await client.rest() == b"", "read away"
     (line,) = await rig.ended()
-    assert (line["status"], line.get("reason"), line["bytes_in"]) == (413, None, 100_000), "read away"
+    assert (line["status"], line.get("reason"), line["bytes_in"]) == (413, None, 1000)
+
+
+@pytest.mark.parametrize(("framing", "is_last"), [(b"Content-Length: 11", False), (b"Transfer-Encoding: chunked", True)])
+async def test_behind_an_answer_that_comes_before_the_end_of_chunks_the_client_is_told_to_send_no_more(
+    start_rig: StartRig, start_peer: StartPeer, framing: bytes, *, is_last: bool
+) -> None:
+    """What follows such an end may be taken for a part of it (`gateway.edge.incoming`)."""
+    come = asyncio.Queue[bytes]()
+
+    async def script(call: Call) -> None:
+        await call.read_head()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        come.put_nowait(await call.read(11))
+
+    rig = await start_rig((await start_peer(script)).url)
+    client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n1\r\na\r\n")
+    assert (b"\r\nConnection: close\r\n" in await client.head()) == is_last
+    client.send(b"0\r\n\r\n")
+    assert await asyncio.wait_for(come.get(), 5) == b"1\r\na\r\n0\r\n\r\n", "all the same, the upstream may count on it"
 
 
 async def test_a_body_that_is_refused_goes_no_further(start_rig: StartRig, start_peer: StartPeer) -> None:
