@@ -142,8 +142,9 @@ def send(url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes, cont
 
 
 def _exchange(connection: HTTPConnection, url: SplitResult, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[HTTPResponse, bytes]:
-    connection.putrequest("POST", f"{url.path}?{url.query}" if url.query else url.path, skip_accept_encoding=True)
     given = {name.lower() for name, _ in headers}
+    target = f"{url.path}?{url.query}" if url.query else url.path
+    connection.putrequest("POST", target, skip_host="host" in given, skip_accept_encoding=True)
     defaults = (("Content-Type", "application/json"), ("Content-Length", str(len(body))))
     for name, value in (*(default for default in defaults if default[0].lower() not in given), *headers):
         connection.putheader(name, value)

@@ -24,6 +24,9 @@ _FORWARD: Final = ("session", "forward")
 _INTROSPECTION: Final = ("session", "introspection")
 _ALIPAYPLUS: Final = ("alipayplus",)
 
+CLAIMS: Final = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
+"""Headers by which proxies tell whom they speak for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -87,7 +90,7 @@ def identity_comes_once(config: Config) -> Iterator[Fault]:
 
 
 def identity_is_not_claimed(config: Config) -> Iterator[Fault]:
-    """Warn where the auth service would see a header of the gateway's own, in which a client can claim to be anybody."""
+    """Warn where the auth service would see a header in which a client can claim to be anybody, or anywhere."""
     forward = config.session.forward
     if forward is None:
         return
@@ -97,6 +100,9 @@ def identity_is_not_claimed(config: Config) -> Iterator[Fault]:
     tls = config.server.tls
     if tls is not None and tls.subject_header is not None and tls.subject_header.lower() in sent:
         yield Fault(path, "the auth service gets a subject of the client's own making: remove the subject header", warning=True)
+    if not config.server.trusted_proxies and (claims := sorted(sent & CLAIMS)):
+        message = f"the auth service gets what the client claims to come from: remove {', '.join(claims)}, or name trusted_proxies"
+        yield Fault(path, message, warning=True)
 
 
 def forward_tls(config: Config) -> Iterator[Fault]:

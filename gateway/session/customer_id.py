@@ -77,7 +77,7 @@ def resolve(document: object, path: tuple[str, ...]) -> object:
 
 def decode_body(answer: Answer) -> object:
     """Return the JSON document in the body of an answer. Raises Unreadable: not JSON in UTF-8, or under a content coding."""
-    if any(coding.strip().lower() != "identity" for coding in answer.all("content-encoding")):
+    if any(coding.strip().lower() not in {"", "identity"} for coding in answer.all("content-encoding")):
         raise Unreadable("an answer under a content coding")
     try:
         return msgspec.json.decode(answer.body)

@@ -101,10 +101,12 @@ async def test_a_path_of_its_own_and_headers_are_sent_as_they_are(call_: Call) -
         assert b"\r\n" + line + b"\r\n" in gateway.heads[0]
 
 
-async def test_a_header_of_the_users_replaces_the_default(call_: Call) -> None:
+@pytest.mark.parametrize("header", ["content-type: text/plain", "host: wallet.example"])
+async def test_a_header_of_the_users_replaces_the_default(call_: Call, header: str) -> None:
     async with serving(answer(SUCCESS)) as gateway:
-        await call_(gateway.url, "--header", "content-type: text/plain")
-    assert gateway.heads[0].lower().count(b"content-type:") == 1
+        await call_(gateway.url, "--header", header)
+    [given] = re.findall(rb"(?mi)^" + header.partition(":")[0].encode() + rb":.*(?=\r$)", gateway.heads[0])
+    assert given == header.encode()
 
 
 async def test_a_file_is_sent_byte_for_byte(call_: Call, tmp_path: Path) -> None:

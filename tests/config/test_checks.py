@@ -157,6 +157,10 @@ def test_listeners_on_other_addresses_or_on_free_ports_are_apart(files: Files) -
             },
             "session.forward.request_headers: warning: the auth service gets a subject of the client's own making",
         ),
+        (
+            {"session__forward__request_headers": "[Authorization, X-Real-IP, Forwarded]"},
+            "request_headers: warning: the auth service gets what the client claims to come from: remove forwarded, x-real-ip, or name",
+        ),
     ],
 )
 def test_what_is_doubtful_is_a_warning(files: Files, changes: dict[str, str | None], warning: str) -> None:
@@ -164,6 +168,11 @@ def test_what_is_doubtful_is_a_warning(files: Files, changes: dict[str, str | No
     assert found.warning
     assert warning in str(found)
     assert found.line
+
+
+def test_behind_trusted_proxies_the_auth_service_may_get_what_they_tell(files: Files) -> None:
+    text = files.text(session__forward__request_headers="[Authorization, X-Forwarded-For]", server__trusted_proxies="[10.0.0.0/8]")
+    assert files.load(text).warnings == ()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "[::1]:1", "localhost", "127.9.9.9"])

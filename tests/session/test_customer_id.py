@@ -123,11 +123,12 @@ def test_what_is_not_json_is_unreadable(body: bytes) -> None:
     assert fault.value.__cause__ is None
 
 
-@pytest.mark.parametrize("codings", [("gzip",), ("identity, gzip",), ("identity", "br"), ("",)])
+@pytest.mark.parametrize("codings", [("gzip",), ("identity, gzip",), ("identity", "br"), ("", "br")])
 def test_B6_a_body_under_a_content_coding_is_unreadable(codings: tuple[str, ...]) -> None:
     with pytest.raises(Unreadable):
         decode_body(an_answer(200, tuple(("content-encoding", coding) for coding in codings), b"{}"))
 
 
-def test_identity_is_no_content_coding() -> None:
-    assert decode_body(an_answer(200, (("content-encoding", "Identity"),), b"{}")) == {}
+@pytest.mark.parametrize("value", ["Identity", "", " "])
+def test_identity_is_no_content_coding_and_neither_is_nothing(value: str) -> None:
+    assert decode_body(an_answer(200, (("content-encoding", value),), b"{}")) == {}
