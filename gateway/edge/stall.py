@@ -1,21 +1,24 @@
-"""A client that does not take its answer is cut off (faults A9)."""
+"""Who takes nothing of what is sent, as a client of its answer (faults A9), and who leaves while nothing is read from it."""
 
 import asyncio
+import select
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Final
 
-from gateway.upstream.deadline import Deadline
+from gateway.upstream.deadline import Deadline, within
 
 HOLD_NOTHING: Final = 1
 """The high-water mark of a transport that is to pause its writer when it could not send all. With 0, those of TLS pause when empty."""
 LOOKS: Final = 8
 """So often it is looked within the timeout whether anything was taken; the reset comes by such a part of it too late at most."""
+LOOK_SECONDS: Final = 1.0
+"""Seconds between two looks at most, for whether the other side has left."""
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -51,13 +54,13 @@ class StallWatch:
         self._transport = None
 
     def _wait(self, transport: asyncio.WriteTransport) -> None:
-        self._held, self._looks = _untaken(transport), 0
+        self._held, self._looks = untaken(transport), 0
         self._deadline.set(self._timeout / LOOKS, self._look)
 
     def _look(self) -> None:
         transport = self._transport
         assert transport is not None
-        if _untaken(transport) < self._held:
+        if untaken(transport) < self._held:
             self._wait(transport)
             return
         self._looks += 1
@@ -68,7 +71,7 @@ class StallWatch:
             reset(transport)
 
 
-def _untaken(transport: asyncio.WriteTransport) -> int:
+def untaken(transport: asyncio.WriteTransport) -> int:
     """Return how many bytes the peer has not taken: what the transport holds for it, and what the kernel holds.
 
     The transport alone does not tell: the kernel takes no more before a third of what it holds, up to 4 MiB, is gone.
@@ -78,6 +81,36 @@ def _untaken(transport: asyncio.WriteTransport) -> int:
     with suppress(OSError, AttributeError, ValueError):
         size += int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
     return size
+
+
+async def until_taken(
+    transport: asyncio.WriteTransport, drain: Callable[[], Awaitable[None]], timeout: float, look: Callable[[], None]
+) -> None:
+    """Wait until `drain` returns. Raises TimeoutError when the peer has taken nothing for `timeout` seconds, and what `look` raises.
+
+    That is called again and again meanwhile: of who is not read from, nothing else tells that it has left.
+    """
+    part, quiet, held = min(timeout / LOOKS, LOOK_SECONDS), 0.0, untaken(transport)
+    while True:
+        with suppress(TimeoutError):
+            await within(part, drain)
+            return
+        look()
+        left = untaken(transport)
+        quiet = 0.0 if left < held else quiet + part
+        held = left
+        if quiet >= timeout:
+            raise TimeoutError
+
+
+def has_left(transport: asyncio.BaseTransport) -> bool:
+    """Tell whether the peer has reset the connection, of which a transport that does not read learns nothing."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)  # whatever is asked for, errors are told
+    return bool(poll.poll(0))
 
 
 def reset(transport: asyncio.WriteTransport) -> None:

@@ -6,7 +6,7 @@ leaves and a request body that fails abort the exchange with the upstream, an up
 
 import asyncio
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from gateway.edge.body import BodyTimeout, ClientLeft
 from gateway.edge.exchange import Exchange
@@ -62,6 +62,7 @@ class Forward:
         self._upload: asyncio.Task[None] | None = None
         self._waits_for_continue = body.whole is None and expects_continue(request)
         self._upstream: Connection | None = None
+        self._acquiring: asyncio.Task[Any] | None = None  # it waits for a connection
         self._begun = 0.0
         self._failure: BaseException | None = None
         self._unknown: GatewayError | None = None  # the failure of an attempt that may have been executed
@@ -115,11 +116,19 @@ class Forward:
         return True
 
     async def _acquire(self, after: Lease | None) -> Lease:
+        """Return a connection. Raises GatewayError, and ClientLeft: who has left keeps no place from others."""
+        task = self._acquiring = asyncio.current_task()
         try:
             lease = await self._way.upstream.acquire(after=after)
+        except asyncio.CancelledError:
+            if isinstance(self._failure, ClientLeft) and task is not None and not task.uncancel():
+                raise ClientLeft from None
+            raise
         except Unreachable as error:
             self._exchange.endpoint = error.endpoint or self._exchange.endpoint
             raise self._verdict(failure_of(error)[0]) from error
+        finally:
+            self._acquiring = None
         self._exchange.endpoint = lease.endpoint.name
         self._upstream = lease.connection
         return lease
@@ -321,6 +330,8 @@ class Forward:
 
     def _client_left(self) -> None:
         self._give_up(ClientLeft(), "abandoned")
+        if self._acquiring is not None:
+            self._acquiring.cancel()
 
     def _expired(self) -> None:
         reason = "upstream: body stopped" if self._reply.has_begun else "upstream: no answer in time"

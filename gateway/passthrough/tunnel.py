@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.edge.connection import Connection as ClientConnection
 from gateway.edge.exchange import CLIENT_CLOSED, SHUTDOWN, UPSTREAM_CLOSED
-from gateway.edge.stall import HOLD_NOTHING
+from gateway.edge.stall import HOLD_NOTHING, LOOK_SECONDS, has_left, untaken
 from gateway.passthrough.frames import FrameCounter, close_frame
 from gateway.upstream import Connection
 from gateway.upstream.deadline import Deadline
@@ -35,6 +35,7 @@ class Tunnel:
         self._upstream = _Side(None)
         self._connection = upstream
         self._deadline = Deadline()
+        self._look: asyncio.TimerHandle | None = None
         self._reason = ""
 
     @property
@@ -65,6 +66,8 @@ class Tunnel:
             raise
         finally:
             self._deadline.end()
+            if self._look is not None:
+                self._look.cancel()
         return self._reason
 
     def go_away(self) -> None:
@@ -81,6 +84,20 @@ class Tunnel:
         """Take that bytes have come from either side."""
         if not self._reason:
             self._deadline.set(self._idle_timeout, self._idle)
+
+    def held_up(self) -> None:
+        """Take that the client is not read from, as long as the upstream is full: it is looked whether it has left."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_at_client)
+
+    def _look_at_client(self) -> None:
+        self._look = None
+        if self._ended.done() or not self._upstream.is_full:
+            return
+        if not self._client.is_lost and has_left(self._client.transport):
+            self._client.abort()
+        else:
+            self.held_up()
 
     def half_ended(self, side: "_Side") -> None:
         """Take that one side sends no more."""
@@ -115,8 +132,8 @@ class Tunnel:
         self._upstream.abort()
 
     def _idle(self) -> None:
-        """End, unless the client is still being sent something: it is cut off by itself if it takes nothing (faults A9)."""
-        if self._client.is_full:
+        """End, unless one side is still being sent something: a client that takes nothing is cut off by itself (faults A9)."""
+        if self._client.is_full or self._upstream.has_taken():
             self.active()
             return
         self._end_soon("idle")
@@ -127,12 +144,16 @@ class Tunnel:
 class _Side(asyncio.BufferedProtocol):
     """One side's connection. What it sends goes to `peer`. `former` had the transport before, and is told how it fares."""
 
-    __slots__ = ("_former", "_frames", "_tunnel", "closes_with", "has_ended", "is_full", "is_lost", "peer", "received", "transport")
+    __slots__ = (
+        "_former", "_frames", "_held", "_tunnel",
+        "closes_with", "has_ended", "is_full", "is_lost", "peer", "received", "transport",
+    )  # fmt: skip
 
     def __init__(self, former: ClientConnection | None) -> None:
         self._former = former
         self._frames = FrameCounter()
         self.is_full = False  # it is sent more than it takes
+        self._held = 0  # bytes that it had not taken when it was looked last
         self.transport: asyncio.Transport
         self.peer: _Side
         self._tunnel: Tunnel
@@ -184,6 +205,13 @@ class _Side(asyncio.BufferedProtocol):
         else:
             self.transport.close()
 
+    def has_taken(self) -> bool:
+        """Tell whether this side, if it is sent more than it takes, has taken something since it was looked last."""
+        if not self.is_full:
+            return False
+        held, self._held = self._held, untaken(self.transport)
+        return self._held < held
+
     def close(self) -> None:
         """Close when all has been written."""
         if not self.is_lost:
@@ -228,9 +256,11 @@ class _Side(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Hold the other side up."""
-        self.is_full = True
+        self.is_full, self._held = True, untaken(self.transport)
         if self._former is not None:
             self._former.pause_writing()
+        else:
+            self._tunnel.held_up()
         if not self.peer.transport.is_closing():
             self.peer.transport.pause_reading()
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from gateway.edge.body import BodyTimeout, BodyTooLarge, ClientLeft
 from gateway.edge.front import expects_continue
 from gateway.edge.request import Request
-from gateway.edge.stall import HOLD_NOTHING
+from gateway.edge.stall import HOLD_NOTHING, has_left, until_taken
 from gateway.errors import GatewayError
 from gateway.passthrough.framing import Framing
 from gateway.upstream import Connection
@@ -65,7 +65,12 @@ class Upload:
 
     async def _send(self, connection: Connection, data: bytes) -> None:
         connection.send(b"".join(self._framing.pack(data, is_last=not data)))
-        await within(self._write_timeout, connection.drain)
+        await until_taken(connection.transport, connection.drain, self._write_timeout, self._look)
+
+    def _look(self) -> None:
+        transport = self._request.connection.transport
+        if transport is None or has_left(transport):
+            raise ClientLeft
 
     async def _read(self, timeout: float) -> bytes:
         try:

@@ -30,6 +30,8 @@ nothing of the endpoint and is not counted."""
 
 State = Literal["healthy", "unhealthy", "ejected"]
 
+_LATER: Final = 0.005  # seconds: a loop's timers may come a little early
+
 FAILURES: Final = frozenset[Outcome]({"error", "timeout", "unreachable", "invalid"})
 """What counts towards ejection."""
 
@@ -268,6 +270,7 @@ class Cluster:
         out = sum([not one.is_in(now) for one in self.members])
         if member.is_in(now) and may_eject(out, len(self.members), self._max_share):
             member.ejection.eject(now)
+            asyncio.get_running_loop().call_later(member.ejection.remaining(now) + _LATER, self._queue.wake_all)
             self._observer.turned(member.name, "ejected", reason)
 
     def _start_checks(self, member: Member, check: model.HealthCheck) -> asyncio.Task[None]:

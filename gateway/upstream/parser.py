@@ -231,9 +231,15 @@ class AnswerParser:
             self._refuse("answer too large")
         self._chunked = self._chunked and not bodiless
         self._status, self.length, self._head_size = status, length, end + len(_BLANK)
-        self.keep_alive = self._parser.should_keep_alive()
-        self.heads.append(Head(status, reason, lines, names, length, bodiless))
+        answer = Head(status, reason, lines, names, length, bodiless)
+        self.keep_alive = self._parser.should_keep_alive() or (self._to_head and self._keeps_alive(answer))
+        self.heads.append(answer)
         self._pieces = []
+
+    def _keeps_alive(self, head: Head) -> bool:
+        """Tell whether the connection goes on (RFC 9112, 9.3). llhttp takes the answer to a HEAD for one that its connection ends."""
+        options = {option.strip(b" \t").lower() for value in head.all(b"connection") for option in value.split(b",")}
+        return b"close" not in options and (b"keep-alive" in options or self._parser.get_http_version() == "1.1")
 
     def _on_coding(self, lines: list[bytes], names: list[bytes]) -> None:
         """Demand `chunked` alone. With a tab behind it, llhttp does not know it, and takes the chunks as they are for the body."""

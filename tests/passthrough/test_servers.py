@@ -159,6 +159,32 @@ async def test_D10_a_server_that_fails_is_ejected_and_shown_so(start_rig: StartR
     assert (logged.method_name, logged.args[0], logged.kwargs["reason"]) == ("warning", "an endpoint is ejected", "error")
 
 
+async def test_D10_who_waits_for_a_place_gets_that_of_a_server_that_is_in_again(start_rig: StartRig, start_peer: StartPeer) -> None:
+    go, lost = asyncio.Event(), asyncio.Event()
+
+    async def busy(call: Call) -> None:
+        await call.read_request()
+        await go.wait()
+        call.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def lose_once(call: Call) -> None:
+        if not lost.is_set():
+            lost.set()
+            await losing(call)
+        else:
+            await saying(b"back")(call)
+
+    one, other = await start_peer(lose_once), await start_peer(busy)
+    settings = {"connections": 1, "connect_timeout": Duration(20), "response_timeout": Duration(20), "retries": Retries(attempts=0)}
+    rig = await start_rig(upstreams=servers(one.url, other.url, ejection=Ejection(failures=1, duration=Duration(0.5)), **settings))
+    assert await failure(rig) == (502, "UPSTREAM_CONNECTION_LOST", "U", False)
+    holds = await rig.connect(GET)
+    await until(lambda: bool(other.calls))
+    assert await asyncio.wait_for(body(rig), 5) == b"back"
+    go.set()
+    await holds.head()
+
+
 async def test_D10_all_servers_out_is_503_until_one_is_back(start_rig: StartRig, start_peer: StartPeer) -> None:
     answer = b"HTTP/1.1 500 Down\r\nContent-Length: 0\r\n\r\n"
 

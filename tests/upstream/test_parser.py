@@ -75,6 +75,22 @@ def test_well_formed_answers_are_read_however_they_are_cut(answer: bytes, body: 
         assert read(answer[:border], answer[border:]) == expected
 
 
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 2\r\n"])
+@pytest.mark.parametrize(
+    ("start", "keep_alive"),
+    [
+        (OK, True),
+        (OK + b"Connection: Keep-Alive\r\n", True),
+        (OK + b"Connection: foo, Close\r\n", False),
+        (OK + b"Connection: keep-alive\r\nConnection:\tclose\r\n", False),
+        (b"HTTP/1.0 200 OK\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nConnection: foo, keep-alive\r\n", True),
+    ],
+)
+def test_the_answer_to_a_head_ends_the_connection_only_where_it_says_so(start: bytes, framing: bytes, *, keep_alive: bool) -> None:
+    assert read(start + framing + b"\r\n", method="HEAD") == Read([200], b"", complete=True, keep_alive=keep_alive, extra=False)
+
+
 # A blank line after a body of blank lines is harmless, and not told apart.
 @pytest.mark.parametrize(("answer", "body"), [case[:2] for name, case in GOOD.items() if name != "body-of-line-ends"])
 @pytest.mark.parametrize("extra", [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"x", b"\0", OK + HI, OK, b"HTTP/1.1 1"])
