@@ -56,6 +56,7 @@ class Reloads:
         on_key: Callable[[bool], None],
     ) -> None:
         self._edition = edition
+        self._file = edition.file.absolute()  # wherever the working directory goes, as when what is deployed there is removed
         self._checks = checks
         self._switch = switch
         self._metrics = metrics
@@ -65,7 +66,8 @@ class Reloads:
         self._on_outcome = on_outcome
         self._on_key = on_key
         self._asked = asked
-        self._known = dict(edition.digests)  # what stood in the files when they were last read
+        self._digests = {file.absolute(): digest for file, digest in edition.digests.items()}  # of the edition in use
+        self._known = dict(self._digests)  # what stood in the files when they were last read
         self._succeeded()
 
     async def run(self) -> None:
@@ -91,7 +93,7 @@ class Reloads:
 
     def _files(self) -> set[Path]:
         """Return what decides what comes of the configuration. To find it, all of that is read: seconds, with thousands of routes."""
-        return {*watched_files(self._edition.file), *self._edition.digests}
+        return {*watched_files(self._file), *self._digests}
 
     def _have_changed(self, files: Iterable[Path]) -> bool:
         found = digests(files)
@@ -109,7 +111,7 @@ class Reloads:
         self._known = found
         try:
             kept = None if is_asked else former.signing_key
-            edition = await _beside(partial(read_edition, former.file, self._checks, kept=kept))
+            edition = await _beside(partial(read_edition, self._file, self._checks, kept=kept))
             await self._switch(edition)
         except ConfigError as error:
             faults = [str(fault) for fault in error.faults]
@@ -119,7 +121,8 @@ class Reloads:
         except Exception as error:  # noqa: BLE001  whatever it is, what is in use serves on
             self._failed(f"the gateway itself failed: {type(error).__name__}; see the log", exc_info=error)
         else:
-            self._edition, self._known = edition, {**found, **edition.digests}
+            self._edition, self._digests = edition, dict(edition.digests)
+            self._known = {**found, **edition.digests}
             self._succeeded()
             self._tell(former, edition)
 

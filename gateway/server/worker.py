@@ -98,6 +98,7 @@ async def _work(assignment: Assignment, channel: socket.socket, sockets: list[so
             worker.report()  # whoever is told to end at once is not waited for
             await spans.close()
         logs.close()
+        logs.count_lost()
         await worker.take_leave()
     return OK
 

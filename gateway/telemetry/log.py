@@ -137,6 +137,7 @@ class Logs:
         self, config: Log, *, on_drop: Callable[[int], None] = lambda _: None, is_limited: bool = True, out: int = 1, err: int = 2
     ) -> None:
         self._out, self._err = Sink(out, on_drop=on_drop), Sink(err, on_drop=on_drop)
+        self._on_drop = on_drop
         self.access_enabled = config.access
         level = _LEVELS[config.level]
         self._console, console = (_console(descriptor) if config.format == "console" else None for descriptor in (out, err))
@@ -178,6 +179,11 @@ class Logs:
         self.tell_held_back(is_end=True)
         self._out.close(timeout)
         self._err.close(timeout)
+
+    def count_lost(self) -> None:
+        """Take that the process ends: what has not been written by now is lost."""
+        if lost := self._out.unwritten + self._err.unwritten:
+            self._on_drop(lost)
 
 
 def customer_hash(key: Secret | None) -> Callable[[str], str] | None:

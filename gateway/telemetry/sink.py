@@ -36,6 +36,7 @@ class Sink:
         self._lines: deque[bytes] = deque()
         self._given = 0  # bytes; counted by those who write
         self._done = 0  # bytes written or lost; counted by the thread
+        self._lines_given = self._lines_done = 0  # in the same way
         self._is_awake = False
         self._has_failed = False
         self._wake = threading.Event()
@@ -50,10 +51,16 @@ class Sink:
             self._on_drop(len(lines))
             return
         self._given = given
+        self._lines_given += len(lines)
         self._lines.extend(lines)
         if not self._is_awake:
             self._is_awake = True
             self._wake.set()
+
+    @property
+    def unwritten(self) -> int:
+        """How many lines are held."""
+        return self._lines_given - self._lines_done
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is held, waiting at most `timeout` seconds for a reader that is stuck."""
@@ -74,6 +81,7 @@ class Sink:
         taken = [lines.popleft() for _ in range(len(lines))]
         for piece in _pieces(taken, self._piece):
             self._write_piece(b"".join(piece))
+            self._lines_done += len(piece)
 
     def _write_piece(self, piece: bytes) -> None:
         rest = memoryview(b"\n" + piece if self._has_failed else piece)  # a full disk may hold a part of a line, of another process even

@@ -1,6 +1,7 @@
 """Logs that nobody takes, and what the metrics say of certificates, on a running gateway."""
 
 import os
+import signal
 from collections.abc import Callable
 from time import time
 from typing import Any
@@ -9,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.load import Load, echo
-from tests.e2e.watching import metrics, until_counted
+from tests.e2e.watching import metrics, until_counted, until_said_times
 
 
 def full_disk() -> int:
@@ -36,7 +37,7 @@ async def test_F5_requests_go_on_when_the_access_log_takes_no_lines_and_these_ar
     assert await gateway.stop() == 0
 
 
-async def test_F5_requests_go_on_when_the_reader_of_the_access_log_is_stuck(start: Any) -> None:
+async def test_F5_requests_go_on_when_the_reader_of_the_access_log_is_stuck_and_what_it_has_not_got_is_counted(start: Any) -> None:
     sim = await start.simulator()
     echo(sim)
     read, write = os.pipe()
@@ -52,6 +53,9 @@ async def test_F5_requests_go_on_when_the_reader_of_the_access_log_is_stuck(star
     async with Load(gateway.port, clients=2) as load:
         await load.more(20)
     assert load.failures == []
+    gateway.process.send_signal(signal.SIGHUP)
+    await until_said_times(gateway, "a former generation has ended", 1)
+    await until_counted(gateway, "gateway_log_lines_dropped_total", load.answered)
     assert await gateway.stop() == 0
     os.close(read)
 

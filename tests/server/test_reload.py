@@ -41,6 +41,7 @@ def reloads_of(
     asked: asyncio.Event | None = None,
 ) -> Reloads:
     path, log = tmp_path / "gateway.yaml", structlog.testing.CapturingLogger()
+    tmp_path.mkdir(exist_ok=True)
     path.write_text(render(Ports(0, 0), {"alipayplus": {"tls": None}}))
     (tmp_path / "keys").mkdir()
     keys.write(tmp_path / "keys")
@@ -65,6 +66,20 @@ async def test_of_another_active_signing_key_it_is_told_and_of_its_return_too(tm
         (tmp_path / "keys" / "mpp-1.pem").write_bytes(private_pem(key))
         assert not reloads._have_changed(reloads._files())
         assert told == expected
+
+
+async def test_the_files_are_found_though_the_working_directory_is_removed(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when `gateway run -c gateway.yaml` runs in a release that is removed later."""
+    release = tmp_path / "release"
+    release.mkdir()
+    monkeypatch.chdir(release)
+    reloads = reloads_of(Path("..") / "config", keys)
+    assert not reloads._have_changed(reloads._files())
+    release.rmdir()
+    (tmp_path / "config" / "gateway.yaml").unlink()
+    assert reloads._have_changed(reloads._files())
 
 
 async def test_probes_and_scrapes_are_answered_while_the_files_are_looked_for(

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -43,6 +44,18 @@ def test_F5_a_reader_that_takes_nothing_costs_lines_and_never_time() -> None:
     assert 0 < sum(dropped) < 1000
     taken = close_and_read(sink, read, write)
     assert len(taken) + sum(dropped) == 1000
+
+
+def test_F5_what_a_reader_that_takes_nothing_has_not_got_at_the_end_is_known() -> None:
+    read, write = os.pipe()
+    sink = Sink(write)
+    sink.write([b"x" * 999 + b"\n"] * 1000)
+    sink.close(timeout=0.5)
+    unwritten = sink.unwritten
+    written = len(os.read(read, fcntl.fcntl(read, fcntl.F_GETPIPE_SZ))) // 1000
+    assert 0 < unwritten == 1000 - written
+    assert len(close_and_read(sink, read, write)) == unwritten
+    assert sink.unwritten == 0
 
 
 def test_F5_a_pipe_that_another_process_has_set_to_be_non_blocking_loses_nothing() -> None:
