@@ -73,7 +73,7 @@ async def test_D6_who_leaves_while_the_upstream_takes_nothing_of_its_body_is_not
     async def script(call: Call) -> None:
         await call.read_head()
         call.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # until the test is over
 
     rig = await start_rig((await start_peer(script)).url, settings={"idle_timeout": LONG}, max_body=Size(1 << 30))
     client = await rig.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
@@ -86,7 +86,7 @@ async def test_D7_so_is_who_leaves_while_the_upstream_takes_nothing_of_a_websock
     async def script(call: Call) -> None:
         await switch(call)
         call.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # until the test is over
 
     rig = await start_rig((await start_peer(script)).url, settings={"idle_timeout": LONG})
     client = await opened(rig)
